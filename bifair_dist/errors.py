@@ -1,0 +1,26 @@
+"""Errors that a person caused and can mend, told in one line."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+
+class UserError(Exception):
+    """Bad input. The message is one line that names the file, row or key and says what to do."""
+
+
+def run_job(main: Callable[[], int | None]) -> None:
+    """Run an entry point and exit the process: 0 on success, 2 with one line on stderr for a `UserError`.
+
+    Anything else keeps its traceback, because it is a fault of the program and not of its user.
+    """
+    try:
+        code = main() or 0
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        code = 2
+    except KeyboardInterrupt:
+        print("error: interrupted", file=sys.stderr)
+        code = 130
+    sys.exit(code)

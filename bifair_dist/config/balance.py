@@ -1,0 +1,53 @@
+"""How the groups' losses are weighted against each other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from bifair_dist.config.settings import Settings, setting
+
+Rule = Literal["entropy", "entropy_mgda", "mgda", "group_dro", "reweight", "uniform", "erm"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BalanceSettings(Settings):
+    """Adaptive inter-group balance: weights on the groups' losses, recomputed as training goes."""
+
+    group: str = setting(
+        "genre", "group table of the dataset that training balances", unit="name", why="the default dataset has it"
+    )
+    rule: Rule = setting(
+        "entropy", "how weights follow from the groups' losses and gradients", why="the paper's; erm is the plain loss"
+    )  # fmt: skip
+    fairness_strength: float = setting(
+        0.15, "mix of the rule's weights with the plain loss: 0 is all accuracy, 1 all fairness", unit="share",
+        why="evens out genres on steam at no loss of accuracy in early trials", at_least=0, at_most=1,
+    )  # fmt: skip
+    rho: float = setting(
+        0.5, "entropy: look-ahead, as a share of the largest at which no predicted loss can turn negative",
+        unit="share", why="a real learning rate in its place puts all weight on one group", above=0, below=1,
+    )  # fmt: skip
+    frank_wolfe_steps: int = setting(
+        20,
+        "most Frank-Wolfe iterations (T)",
+        unit="iterations",
+        why="more than the usual number of groups",
+        at_least=1,
+    )
+    entropy_lambda: float = setting(
+        0.1, "entropy_mgda: weight of the entropy against the gradients' norm", unit="squared gradient norm",
+        why="keeps every group's weight off zero", above=0,
+    )  # fmt: skip
+    dro_step: float = setting(
+        0.1, "group_dro: step of the exponential weights", unit="per unit of loss", above=0,
+        why="reacts within tens of recomputations",
+    )  # fmt: skip
+    refresh: int = setting(
+        10, "steps between two recomputations of the weights", unit="steps",
+        why="the groups' gradients change slowly and cost one backward pass each", at_least=1,
+    )  # fmt: skip
+    average: float = setting(
+        0.0, "moving average: share of the old weights that stays at a recomputation", unit="share",
+        why="off; raise it where weights jump", at_least=0, below=1,
+    )  # fmt: skip

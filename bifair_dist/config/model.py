@@ -1,0 +1,46 @@
+"""The backbone: AlphaRec (arXiv 2407.05441)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from bifair_dist.config.settings import Settings, setting
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelSettings(Settings):
+    """AlphaRec backbone: projector, propagation and InfoNCE loss."""
+
+    projector: Literal["mlp", "linear"] = setting(
+        "mlp", "map from item vectors to the model's space", why="AlphaRec's choice; linear is its ablation"
+    )
+    hidden: int = setting(
+        256, "hidden width of the mlp projector", unit="columns", why="fits encoders 384 wide", at_least=1
+    )
+    output: int = setting(64, "width of the model's space", unit="columns", why="AlphaRec's", at_least=1)
+    layers: int = setting(2, "LightGCN layers over the user-item graph", unit="layers", why="AlphaRec's", at_least=0)
+    tau: float = setting(
+        0.15,
+        "temperature of InfoNCE",
+        unit="cosine",
+        why="AlphaRec's for books and films; it takes 0.2 for games",
+        above=0,
+    )
+    negatives: int = setting(256, "negatives per positive", unit="items", why="AlphaRec's", at_least=1)
+    negative_sampling: Literal["shared", "per_example"] = setting(
+        "shared",
+        "one pool of negatives for a whole batch, or a draw for each positive",
+        why="a shared pool turns scoring into one matrix product",
+    )
+    exclude_known: bool = setting(
+        True, "mask negatives that the user has in training", why="a known positive is no negative"
+    )
+    users: Literal["follow", "frozen"] = setting(
+        "follow",
+        "a user's input is the mean of the item vectors as they are now, or as they were at the start",
+        why="follow is the model as defined; frozen moves fewer bytes between workers",
+    )
+    dtype: Literal["float32", "float64"] = setting(
+        "float32", "number format of everything trained", why="float64 is for checks"
+    )

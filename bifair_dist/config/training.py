@@ -1,0 +1,76 @@
+"""How long training goes on and when it stops."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from bifair_dist.config.settings import Settings, setting
+from bifair_dist.errors import UserError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainingSettings(Settings):
+    """Training run: method, batches, epochs, early stopping, where the run folder goes."""
+
+    method: Literal["bifair", "alpharec", "separate"] = setting(
+        "bifair",
+        "bifair: projector and Z together; alpharec: projector alone, plain loss; separate: projector first, then Z",
+        why="the other two are what it is compared with",
+    )
+    batch: int = setting(4096, "positives per step, over all workers", unit="pairs", why="AlphaRec's", at_least=1)
+    theta_lr: float = setting(
+        1e-3, "Adam learning rate of the projector in the base phase", unit="per step",
+        why="twice AlphaRec's, for fewer epochs", above=0,
+    )  # fmt: skip
+    max_epochs: int = setting(
+        200,
+        "most epochs of the base phase (projector alone)",
+        unit="epochs",
+        why="patience stops it sooner",
+        at_least=0,
+    )
+    bilevel_epochs: int = setting(
+        40, "most epochs of the bi-level phase", unit="epochs", why="patience stops it sooner", at_least=0
+    )
+    eval_every: int = setting(5, "epochs between validations, base phase", unit="epochs", why="AlphaRec's", at_least=1)
+    bilevel_eval_every: int = setting(
+        1, "epochs between validations, bi-level phase", unit="epochs", why="this phase is short", at_least=1
+    )
+    patience: int = setting(
+        5, "validations without a better value after which a phase stops", unit="validations",
+        why="one or two flat ones are noise", at_least=1,
+    )  # fmt: skip
+    metric: str = setting(
+        "recall@20", "validation metric that picks the best epoch: recall, ndcg or hit_ratio, @ k", unit="name",
+        why="what AlphaRec selects on",
+    )  # fmt: skip
+    k: int = setting(20, "length of the recommendation lists", unit="items", why="the usual one", at_least=1)
+    seed: int = setting(
+        0, "seed of initial weights, batches and negatives", why="one seed gives one result", at_least=0
+    )
+    output: str = setting("runs", "folder that run folders are made in", unit="path", why="below the current folder")
+    run_name: str = setting(
+        "",
+        "name of the run folder; empty: method, dataset and time",
+        unit="name",
+        why="naming it lets a run be resumed",
+    )
+    warm_start: str = setting(
+        "", "run folder whose projector and Z to start from, which skips the base phase", unit="path",
+        why="several runs can share one base phase",
+    )  # fmt: skip
+    strategy: Literal["ddp", "deepspeed"] = setting(
+        "ddp",
+        "what carries the projector's update over the workers",
+        why="the projector is small; needs no extra package",
+    )
+
+    def check(self) -> None:
+        """The metric must be one that evaluation at k computes."""
+        if not re.fullmatch(rf"(recall|ndcg|hit_ratio)@{self.k}", self.metric):
+            raise UserError(
+                f"training.metric must be recall@{self.k}, ndcg@{self.k} or hit_ratio@{self.k} (training.k = {self.k})"
+                f", not {self.metric!r}"
+            )

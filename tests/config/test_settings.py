@@ -1,0 +1,326 @@
+"""Settings: types, bounds, unknown keys, sources; each mistake is one line that names key, source and remedy."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bifair_dist.config import (
+    Settings,
+    TrainingSettings,
+    TrainSettings,
+    flatten,
+    load,
+    override,
+    parse,
+    section,
+    setting,
+    to_yaml,
+)
+from bifair_dist.config.settings import known_settings
+from bifair_dist.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Inner(Settings):
+    """Inner things."""
+
+    rate: float = setting(0.5, "a rate", unit="per step", why="half", above=0, at_most=1)
+    count: int = setting(3, "a count", unit="things", at_least=1)
+    mode: Literal["slow", "fast"] = setting("slow", "a mode")
+    switch: bool = setting(True, "a switch")
+    name: str = setting("", "a name")
+    limit: int | None = setting(None, "a limit")
+    grid: tuple[float, ...] = setting((1.0, 2.0), "a grid", above=0)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Outer(Settings):
+    """Outer things."""
+
+    inner: Inner = section(Inner)
+    deep: Inner = section(Inner)
+
+
+def one(key: str, value: Any) -> Any:
+    return getattr(override(Outer(), {f"inner.{key}": value}, "file.yaml").inner, key)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("rate", "1e-3", 1e-3),
+        ("rate", 1, 1.0),
+        ("count", "1e3", 1000),
+        ("count", 7.0, 7),
+        ("count", "12", 12),
+        ("switch", "no", False),
+        ("switch", "True", True),
+        ("switch", False, False),
+        ("mode", "fast", "fast"),
+        ("name", 2024, "2024"),
+        ("name", "", ""),
+        ("limit", "none", None),
+        ("limit", "4", 4),
+        ("grid", "1e-3,2", (1e-3, 2.0)),
+        ("grid", [1, "2e-1"], (1.0, 0.2)),
+        ("grid", 4, (4.0,)),
+    ],
+)
+def test_values_become_their_type(key: str, value: Any, expected: Any) -> None:
+    found = one(key, value)
+    assert found == expected
+    assert type(found) is type(expected)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "wanted"),
+    [
+        ("rate", "fast", "a finite number"),
+        ("rate", "nan", "a finite number"),
+        ("rate", math.inf, "a finite number"),
+        ("rate", True, "a finite number"),
+        ("rate", [1], "a finite number"),
+        ("rate", 0, "above 0 and at most 1"),
+        ("rate", 1.5, "above 0 and at most 1"),
+        ("count", "2.5", "a whole number"),
+        ("count", True, "a whole number"),
+        ("count", 0, "at least 1"),
+        ("switch", "maybe", "true or false"),
+        ("switch", 1, "true or false"),
+        ("name", False, "text"),
+        ("mode", "fst", "nearest: fast"),
+        ("grid", "1,-2", "above 0"),
+        ("grid", "1,x", "a finite number"),
+    ],
+)
+def test_wrong_value_is_one_line_naming_key_source_and_value(key: str, value: Any, wanted: str) -> None:
+    with pytest.raises(UserError) as error:
+        one(key, value)
+    line = str(error.value)
+    assert "\n" not in line
+    assert line.startswith("file.yaml: ")
+    assert f"inner.{key} " in line
+    assert wanted in line
+
+
+@pytest.mark.parametrize(
+    ("key", "hint"),
+    [
+        ("bilevel.etta", "bilevel.eta"),
+        ("bilevl.eta", "bilevel.eta"),
+        ("eta", "bilevel.eta"),
+        ("theta_lr", "bilevel.theta_lr or training.theta_lr"),
+        ("fairnes_strength", "balance.fairness_strength"),
+        ("model.layer", "model.layers"),
+    ],
+)
+def test_unknown_key_names_the_nearest(key: str, hint: str) -> None:
+    with pytest.raises(UserError) as error:
+        override(TrainSettings(), {key: 1}, "my.yaml")
+    assert str(error.value) == f"my.yaml: unknown setting {key}; did you mean {hint}?; --help lists all"
+
+
+def test_key_like_no_other_has_no_hint() -> None:
+    with pytest.raises(UserError, match=r"^x: unknown setting zzzzzzzz; --help lists all$"):
+        override(TrainSettings(), {"zzzzzzzz": 1}, "x")
+
+
+def test_section_given_a_value() -> None:
+    with pytest.raises(UserError, match="bilevel is a section"):
+        override(TrainSettings(), {"bilevel": 3}, "my.yaml")
+    assert override(TrainSettings(), {"bilevel": None}, "my.yaml") == TrainSettings()
+
+
+def test_nested_and_dotted_keys_are_the_same() -> None:
+    nested = override(TrainSettings(), {"bilevel": {"eta": 0.5}, "model": {"tau": 0.2}})
+    assert nested == override(TrainSettings(), {"bilevel.eta": 0.5, "model.tau": 0.2})
+    assert nested.bilevel.eta == 0.5
+    assert nested.bilevel.xi == TrainSettings().bilevel.xi
+
+
+def test_built_in_code_is_checked_too() -> None:
+    assert Inner(rate=1).rate == 1.0
+    assert isinstance(Inner(rate=1).rate, float)
+    with pytest.raises(UserError, match=r"Inner\.rate must be above 0"):
+        Inner(rate=0)
+    with pytest.raises(UserError, match=r"Inner\.mode must be one of slow, fast"):
+        Inner(mode="other")  # type: ignore[arg-type]
+
+
+def test_metric_must_fit_k() -> None:
+    assert TrainingSettings(k=10, metric="ndcg@10").k == 10
+    with pytest.raises(UserError, match=r"training\.metric must be recall@10"):
+        TrainingSettings(k=10)
+
+
+def test_frozen_slotted_and_picklable() -> None:
+    settings = override(TrainSettings(), {"bilevel.eta": 0.25})
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        settings.bilevel.eta = 1.0  # type: ignore[misc]
+    assert not hasattr(settings, "__dict__")
+    assert pickle.loads(pickle.dumps(settings)) == settings
+
+
+def test_every_setting_says_what_it_is_and_why() -> None:
+    for known in known_settings(TrainSettings):
+        about = known.field.metadata
+        assert about["doc"], known.key
+        assert about["why"], known.key
+        assert (
+            about["unit"] or known.type in (bool, str) or known.key == "training.seed" or "Literal" in str(known.type)
+        )
+
+
+@pytest.mark.parametrize(
+    ("key", "bad"),
+    [
+        ("balance.fairness_strength", 1.01),
+        ("balance.fairness_strength", -0.01),
+        ("balance.rho", 0),
+        ("balance.rho", 1),
+        ("cluster.workers", 0),
+        ("cluster.threads", 0),
+        ("bilevel.outer_share", 1),
+        ("bilevel.xi", -1),
+        ("model.tau", 0),
+        ("training.patience", 0),
+    ],
+)
+def test_ranges(key: str, bad: float) -> None:
+    with pytest.raises(UserError, match=f"{key} must be"):
+        override(TrainSettings(), {key: bad})
+
+
+def test_base_defaults_are_those_of_the_method() -> None:
+    settings = TrainSettings()
+    assert (settings.bilevel.xi, settings.balance.rule, settings.model.tau) == (0.01, "entropy", 0.15)
+    assert settings.bilevel.hypergradient == "finite_difference"
+
+
+def strategy(known: Any) -> st.SearchStrategy[Any]:
+    if known.type is float:
+        return st.floats(1e-12, 0.999)
+    if known.type is int:
+        return st.integers(1, 10**9)
+    if known.type is bool:
+        return st.booleans()
+    if known.type is str:
+        return st.text(st.characters(exclude_categories=["Cs"]))
+    return st.sampled_from(known.type.__args__)
+
+
+FREE = [k for k in known_settings(TrainSettings) if k.key not in ("training.metric", "training.k")]
+
+
+@given(values=st.fixed_dictionaries({}, optional={k.key: strategy(k) for k in FREE}))
+def test_yaml_round_trip(values: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> None:
+    settings = override(TrainSettings(), values)
+    assert {k: v for k, v in flatten(settings).items() if k in values} == values
+    file = tmp_path_factory.mktemp("yaml") / "config.yaml"
+    file.write_text(to_yaml(settings), encoding="utf-8")
+    assert load(TrainSettings(), file) == settings
+
+
+def test_yaml_floats_are_floats_to_other_readers() -> None:
+    yaml = pytest.importorskip("yaml")
+    values = {"bilevel.eta": 1e-5, "model.tau": 1e22, "bilevel.xi": 1.5e-7}
+    read = yaml.safe_load(to_yaml(override(TrainSettings(), values)))
+    assert (read["bilevel"]["eta"], read["model"]["tau"], read["bilevel"]["xi"]) == (1e-5, 1e22, 1.5e-7)
+
+
+def test_nested_sections_in_yaml(tmp_path: Path) -> None:
+    settings = override(Outer(), {"inner.grid": "1e-9,2", "deep.limit": 4})
+    (tmp_path / "c.yaml").write_text(to_yaml(settings))
+    assert load(Outer(), tmp_path / "c.yaml") == settings
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("bilevel:\n  eta: 1\n  eta: 2\n", "line 3: eta appears twice"),
+        ("bilevel: [1\n", "not YAML"),
+        ("- 1\n", "expected sections"),
+        ("bilevel:\n  etta: 1\n", "unknown setting bilevel.etta; did you mean bilevel.eta?"),
+        ("bilevel:\n  eta: quick\n", "bilevel.eta must be a finite number, not 'quick'"),
+    ],
+)
+def test_bad_files(text: str, message: str, tmp_path: Path) -> None:
+    file = tmp_path / "bad.yaml"
+    file.write_text(text)
+    with pytest.raises(UserError) as error:
+        load(TrainSettings(), file)
+    assert message in str(error.value)
+    assert str(file) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_empty_and_missing_file(tmp_path: Path) -> None:
+    (tmp_path / "empty.yaml").write_text("# nothing\n")
+    assert load(TrainSettings(), tmp_path / "empty.yaml") == TrainSettings()
+    with pytest.raises(UserError, match=r"cannot read the settings file .*gone\.yaml: No such file"):
+        load(TrainSettings(), tmp_path / "gone.yaml")
+
+
+def test_exponent_in_yaml_is_a_number(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("bilevel:\n  eta: 1e-4\n")
+    (tmp_path / "c.json").write_text('{"bilevel": {"eta": 1e-4}}')
+    assert load(TrainSettings(), tmp_path / "c.yaml").bilevel.eta == 1e-4
+    assert load(TrainSettings(), tmp_path / "c.json").bilevel.eta == 1e-4
+
+
+def test_command_line_forms_and_precedence(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("bilevel: {eta: 1e-4, xi: 0.5}\n")
+    (tmp_path / "b.yaml").write_text("bilevel: {xi: 0.25}\n")
+    words = f"--config {tmp_path}/a.yaml --config={tmp_path}/b.yaml --bilevel.eta 1e-2 --training.theta-lr=2e-3".split()
+    settings = parse(TrainSettings(), [*words, "--tracking.enabled", "no", "--model.exclude_known", "--data.dataset="])
+    assert (settings.bilevel.eta, settings.bilevel.xi, settings.training.theta_lr) == (1e-2, 0.25, 2e-3)
+    assert (settings.tracking.enabled, settings.model.exclude_known, settings.data.dataset) == (False, True, "")
+    assert parse(TrainSettings(), ["--cluster.gpus_per_worker", "-1"]).cluster.gpus_per_worker == -1
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--bilevel.etta", "1"], "command line: unknown setting bilevel.etta; did you mean bilevel.eta?"),
+        (["--bilevel.eta"], "command line: --bilevel.eta needs a value"),
+        (["--bilevel.eta", "--model.tau", "1"], "command line: --bilevel.eta needs a value"),
+        (["--bilevel.eta", "1", "--bilevel.eta=2"], "given twice"),
+        (["eta=1"], "did not expect 'eta=1'"),
+        (["--config"], "--config needs a value"),
+        (["--bilevel", "3"], "bilevel is a section"),
+    ],
+)
+def test_command_line_mistakes(words: list[str], message: str) -> None:
+    with pytest.raises(UserError) as error:
+        parse(TrainSettings(), words)
+    assert message in str(error.value)
+
+
+def test_help_lists_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        parse(TrainSettings(), ["--help"], "Trains.")
+    text = capsys.readouterr().out
+    assert stop.value.code == 0
+    assert text.startswith("Trains.")
+    for known in known_settings(TrainSettings):
+        assert f"--{known.key} " in text
+    assert "--bilevel.eta FLOAT = 0.001  [per step]" in text
+    assert max(map(len, text.splitlines())) <= 120
+
+
+def test_config_imports_nothing_but_the_standard_library() -> None:
+    code = (
+        "import sys; import bifair_dist.config as c; c.to_yaml(c.TrainSettings()); c.parse(c.TrainSettings(), []);"
+        "bad = {'torch', 'ray', 'yaml', 'numpy', 'pandas', 'pyarrow'} & set(sys.modules); sys.exit(', '.join(bad) or 0)"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -1,5 +1,6 @@
 """Raw interactions in, dataset folder out.
 
+    python jobs/prepare.py --source generated --out datasets/generated
     python jobs/prepare.py --source movielens --input ml-latest-small --out datasets/ml-small --split temporal
     python jobs/prepare.py --source generic --input steam --out datasets/steam --k-core 5 --require genres \
         --groups popularity:quintiles genre:8+rest provider:publisher:10+rest user:activity
@@ -17,13 +18,22 @@ from typing import NoReturn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also runs where the package is not installed
 
-from bifair_dist.catalog import groups
-from bifair_dist.catalog.prepare import DEFAULT_MIN_RATING, SPLIT_KINDS, PrepareOptions, Progress, prepare
-from bifair_dist.catalog.sources import SOURCES
+from bifair_dist.catalog import generated, groups
+from bifair_dist.catalog.prepare import (
+    DEFAULT_MIN_RATING,
+    SPLIT_KINDS,
+    PrepareOptions,
+    Progress,
+    check_options,
+    prepare,
+    prepare_raw,
+)
+from bifair_dist.catalog.sources import BUILT_IN, SOURCES, check_source
+from bifair_dist.catalog.sources.generated import generate_raw
 from bifair_dist.catalog.summary import summary
 from bifair_dist.errors import UserError, run_job
 
-GROUPS = ["popularity:quintiles"]
+DEFAULTS = PrepareOptions()
 
 
 class _Parser(argparse.ArgumentParser):
@@ -40,12 +50,13 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--source", required=True, metavar="NAME", help=f"one of: {', '.join(SOURCES)}")
-    add("--input", type=Path, metavar="FOLDER", help="folder that holds the files of the source")
+    add("--source", required=True, metavar="NAME", help=f"one of: {', '.join((*SOURCES, BUILT_IN))}")
+    add("--input", type=Path, metavar="FOLDER", help=f"folder that holds the files of the source; not for {BUILT_IN}")
     add("--out", type=Path, required=True, metavar="FOLDER", help="dataset folder to write; must not exist")
     rating = f"keep ratings >= R (default {DEFAULT_MIN_RATING:g}; without ratings every pair stays)"
     add("--min-rating", type=float, metavar="R", help=rating)
-    add("--k-core", type=int, default=10, metavar="K", help="least pairs per user and item (default 10; 1 keeps all)")
+    core = f"least pairs per user and item (default {DEFAULTS.k_core}; {BUILT_IN}: {generated.K_CORE}; 1 keeps all)"
+    add("--k-core", type=int, metavar="K", help=core)
     add("--require", nargs="+", default=[], metavar="COLUMN", help="keep only items with something in these columns")
     add("--missing-title", default="error", metavar="error|drop", help="items without a title (default error)")
     add(
@@ -54,27 +65,37 @@ def _parser() -> argparse.ArgumentParser:
         metavar="KIND",
         help=f"{', '.join(SPLIT_KINDS)} (default random: 70/10/20 per user)",
     )
-    add("--seed", type=int, default=0, metavar="S", help="seed of the random split (default 0)")
-    add("--groups", nargs="*", default=GROUPS, metavar="SPEC", help=f"group tables, see below (default {GROUPS[0]})")
+    add("--seed", type=int, default=0, metavar="S", help=f"seed of the random split, and of {BUILT_IN} (default 0)")
+    default = f"group tables, see below (default popularity; {BUILT_IN}: {' '.join(generated.GROUPS)})"
+    add("--groups", nargs="*", metavar="SPEC", help=default)
     return parser
 
 
 def main() -> None:
     """Prepare one dataset."""
     args = _parser().parse_args()
+    built_in = args.source == BUILT_IN
+    if built_in and args.input is not None:
+        raise UserError(f"--input: the source {BUILT_IN} reads nothing; leave the option out")
+    if not built_in and args.input is None:
+        check_source(args.source)
+        raise UserError("--input is missing: the folder that holds the files of the source")
+    k_core, specs = (generated.K_CORE, generated.GROUPS) if built_in else (DEFAULTS.k_core, DEFAULTS.groups)
     options = PrepareOptions(
         min_rating=args.min_rating,
-        k_core=args.k_core,
+        k_core=k_core if args.k_core is None else args.k_core,
         split=args.split,
         seed=args.seed,
-        groups=tuple(args.groups),
+        groups=specs if args.groups is None else tuple(args.groups),
         require=tuple(args.require),
         missing_title=args.missing_title,
     )
     progress = Progress(say=lambda line: print(line, file=sys.stderr, flush=True))
-    if args.input is None:
-        raise UserError("--input is missing: the folder that holds the files of the source")
-    manifest = prepare(args.source, args.input, args.out, options, progress)
+    if built_in:
+        check_options(args.source, args.out, options)
+        manifest = prepare_raw(generate_raw(args.seed), args.source, args.out, options, progress)
+    else:
+        manifest = prepare(args.source, args.input, args.out, options, progress)
     print(summary(manifest, progress.seconds))
     print(f"written to {args.out}")
 

@@ -7,7 +7,8 @@
     [NAME=]user:activity[:quintiles|quartiles|equal_mass]   users by training count (default quintiles)
 
 NAME is the name of the table; left out it is popularity, genre, provider, or user_COLUMN. Genre, provider and user
-columns may hold several values per cell. ``+rest`` adds a group of all that have none of the N values.
+columns may hold several values per cell, split by ``|``. The largest values are those with the most training
+interactions. ``+rest`` adds a group of all that have none of the N values.
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ def parse_group(spec: str) -> GroupSpec:
 
 
 def build_group(
-    spec: GroupSpec, items: pa.Table, users: pa.Table, item_counts: Index, user_counts: Index, separator: str
+    spec: GroupSpec, items: pa.Table, users: pa.Table, item_counts: Index, user_counts: Index
 ) -> GroupTable:
     """Make the table: ``items`` and ``users`` in index order, counts of training pairs per item and user (int64).
 
@@ -101,7 +102,6 @@ def build_group(
         counts,
         top=spec.top,
         rest=spec.rest,
-        separator=separator,
     )
     if not result.labels or result.labels == ("rest",):
         raise UserError(f"--groups {spec.name}: column '{spec.column}' of the {entity}s is empty for every {entity}")

@@ -19,7 +19,7 @@ from bifair_dist.catalog.groups import build_group, parse_groups, require_column
 from bifair_dist.catalog.kcore import k_core
 from bifair_dist.catalog.nearest import known
 from bifair_dist.catalog.raw import Pairs, RawData
-from bifair_dist.catalog.sources import SOURCES, read_source
+from bifair_dist.catalog.sources import check_source, read_source
 from bifair_dist.catalog.splits import Part, leave_last_out, random_split, temporal_split, valid_from_train
 from bifair_dist.catalog.writer import check_target, write_dataset
 from bifair_dist.errors import UserError
@@ -61,8 +61,8 @@ class Progress:
 
 def check_options(source: str | None, out: Path, options: PrepareOptions) -> None:
     """Raise ``UserError`` for whatever can be seen to be wrong before anything is read."""
-    if source is not None and source not in SOURCES:
-        raise UserError(f"--source {source}: unknown source; {known(source, SOURCES)}")
+    if source is not None:
+        check_source(source)
     if options.split not in SPLIT_KINDS:
         raise UserError(f"--split {options.split}: unknown split; {known(options.split, SPLIT_KINDS)}")
     if options.missing_title not in ("error", "drop"):
@@ -131,7 +131,7 @@ def prepare_raw(
     with progress.stage("groups"):
         item_counts = np.bincount(splits["train"].item, minlength=items.num_rows).astype(np.int64)
         user_counts = np.bincount(splits["train"].user, minlength=users.num_rows).astype(np.int64)
-        tables = [build_group(spec, items, users, item_counts, user_counts, raw.list_separator) for spec in specs]
+        tables = [build_group(spec, items, users, item_counts, user_counts) for spec in specs]
     manifest = {
         "source": {"name": source, "files": {file.name: file.stat().st_size for file in raw.files}},
         "options": {**asdict(options), "min_rating": min_rating, "groups": list(options.groups)},

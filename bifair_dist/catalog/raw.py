@@ -50,7 +50,6 @@ class RawData:
     items: pa.Table
     users: pa.Table | None = None
     files: Sequence[Path] = ()
-    list_separator: str = "|"
     items_source: str = "items"
     notes: dict[str, int] = field(default_factory=dict)
     planted: dict[str, Any] | None = None

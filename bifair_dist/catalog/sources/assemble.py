@@ -19,7 +19,6 @@ def assemble(
     *,
     files: Sequence[Path],
     items_path: Path,
-    list_separator: str = "|",
 ) -> RawData:
     """``interactions``: user_id, item_id, optional rating, timestamp (numbers) and part (0, 1, 2), without nulls.
 
@@ -53,7 +52,6 @@ def assemble(
         items.select(["item_id", "title", *(n for n in items.column_names if n not in ("item_id", "title"))]),
         users,
         files,
-        list_separator,
         str(items_path),
         {name: count for name, count in notes.items() if count},
     )

@@ -1,0 +1,95 @@
+"""Progress for a person who watches, and for a log file: one line every few seconds with rate and remaining time."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import TextIO
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them: `0.4 s`, `12 s`, `3 min 05 s`, `2 h 10 min`."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+class Progress:
+    """Counts work done and prints a line at most every `every` seconds, and one at the end.
+
+    `total` is the work in `unit` (None where unknown: then without share and remaining time). The rate is the mean
+    since the start, less the work already done before it (`done`, for a resumed run). No terminal tricks.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        total: int | None,
+        unit: str,
+        *,
+        done: int = 0,
+        every: float = 5.0,
+        quiet: bool = False,
+        stream: TextIO | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.what, self.total, self.unit, self.done = what, total, unit, done
+        self._first, self._every, self._quiet = done, every, quiet
+        self._stream, self._clock = stream, clock
+        self._start = self._last = clock()
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the start."""
+        return self._clock() - self._start
+
+    def update(self, amount: int = 1, note: str = "") -> None:
+        """Add finished work; `note` goes at the end of the line, if one is due."""
+        self.done += amount
+        if self._clock() - self._last >= self._every and self.done != self.total:
+            self.show(note)
+
+    def show(self, note: str = "") -> None:
+        """Print where it stands, now."""
+        self._last = self._clock()
+        elapsed, fresh = self.seconds, self.done - self._first
+        rate = fresh / elapsed if elapsed > 0 else 0.0
+        parts = [f"{self.what}: {self.done:,}"]
+        if self.total is not None:
+            parts[0] += f"/{self.total:,} {self.unit} ({100 * self.done / max(self.total, 1):.0f} %)"
+        else:
+            parts[0] += f" {self.unit}"
+        parts.append(f"{_rate(rate)} {self.unit}/s")
+        if self.total is not None and rate > 0:
+            parts.append(f"{duration((self.total - self.done) / rate)} left")
+        self._print(", ".join(parts + ([note] if note else [])))
+
+    def finish(self, note: str = "") -> None:
+        """Print the last line: the work done, its time and its rate."""
+        fresh = self.done - self._first
+        rate = fresh / self.seconds if self.seconds > 0 else 0.0
+        line = f"{self.what}: {self.done:,} {self.unit} in {duration(self.seconds)} ({_rate(rate)} {self.unit}/s)"
+        self._print(f"{line}, {note}" if note else line)
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        if kind is None:
+            self.finish()
+
+    def _print(self, line: str) -> None:
+        if not self._quiet:
+            print(line, file=self._stream or sys.stdout, flush=True)
+
+
+def _rate(rate: float) -> str:
+    return f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"

@@ -1,0 +1,61 @@
+"""Progress lines: at most one every few seconds, with rate and remaining time, and one at the end."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+
+from bifair_dist.progress import Progress, duration
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.44, "0.4 s"), (9.96, "10 s"), (59.4, "59 s"), (59.6, "1 min 00 s"), (185, "3 min 05 s"),
+     (3599.7, "1 h 00 min"), (7800, "2 h 10 min")],
+)  # fmt: skip
+def test_duration(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_lines_are_spaced_and_tell_rate_and_time_left() -> None:
+    clock, out = Clock(), io.StringIO()
+    with Progress("work", 1000, "rows", every=5, stream=out, clock=clock) as progress:
+        for _ in range(10):
+            clock.now += 2
+            progress.update(100, note="loss 1.5")
+    assert out.getvalue().splitlines() == [
+        "work: 300/1,000 rows (30 %), 50 rows/s, 14 s left, loss 1.5",
+        "work: 600/1,000 rows (60 %), 50 rows/s, 8.0 s left, loss 1.5",
+        "work: 900/1,000 rows (90 %), 50 rows/s, 2.0 s left, loss 1.5",
+        "work: 1,000 rows in 20 s (50 rows/s)",
+    ]
+
+
+def test_resumed_work_does_not_count_in_the_rate() -> None:
+    clock, out = Clock(), io.StringIO()
+    progress = Progress("work", 1000, "rows", done=800, every=1, stream=out, clock=clock)
+    clock.now += 10
+    progress.update(100)
+    assert out.getvalue() == "work: 900/1,000 rows (90 %), 10 rows/s, 10 s left\n"
+
+
+def test_unknown_total_quiet_and_failure() -> None:
+    clock, out = Clock(), io.StringIO()
+    progress = Progress("work", None, "rows", every=0, stream=out, clock=clock)
+    clock.now += 4
+    progress.update(2)
+    assert out.getvalue() == "work: 2 rows, 0.5 rows/s\n"
+    quiet = io.StringIO()
+    Progress("work", 1, "rows", quiet=True, stream=quiet).finish()
+    with pytest.raises(RuntimeError), Progress("work", 1, "rows", stream=quiet):
+        raise RuntimeError
+    assert quiet.getvalue() == ""

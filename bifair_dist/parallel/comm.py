@@ -6,6 +6,7 @@ worker without torch.distributed. The differentiable exchanges are in `exchange.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 
@@ -35,8 +36,7 @@ class Comm:
     """A process group and the bytes this rank sent through it.
 
     `sent[tag]` counts the bytes that left this rank for other ranks under that tag, `calls[tag]` the collectives.
-    For an all-reduce the count is the payload once, times (W - 1): what an exchange of partial sums has to move at least
-    is 2 (W - 1) / W of it, and backends differ, so the payload is what is written down. `docs/bytes.md` has the formulas.
+    An all-reduce counts 2 (W - 1) / W of its payload, what a ring sends. `docs/bytes.md` has the formulas.
     """
 
     def __init__(self, group: dist.ProcessGroup | None = None) -> None:
@@ -50,7 +50,7 @@ class Comm:
         """Sum over ranks as a new tensor, the same on every rank. Not differentiable."""
         out = tensor.detach().clone(memory_format=torch.contiguous_format)
         if self.size > 1:
-            self._count(tag, out.numel() * out.element_size() * (self.size - 1))
+            self.count_all_reduce(tag, out.numel() * out.element_size())
             dist.all_reduce(out, group=self.group)
         return out
 
@@ -72,30 +72,21 @@ class Comm:
         if self.size == 1:
             return [chunks[0]]
         send = torch.cat([c.reshape(-1) for c in chunks])
-        splits = [c.numel() for c in chunks]
-        return list(self.exchange_flat(send, splits, [_numel(s) for s in recv_shapes], tag, recv_shapes))
+        recv_splits = [math.prod(s) for s in recv_shapes]
+        out = self.all_to_all(send, [c.numel() for c in chunks], recv_splits, tag)
+        return [p.view(s) for p, s in zip(out.split(recv_splits), recv_shapes, strict=True)]
 
-    def exchange_flat(
-        self,
-        send: Tensor,
-        send_splits: list[int],
-        recv_splits: list[int],
-        tag: str,
-        recv_shapes: Sequence[tuple[int, ...]],
-    ) -> tuple[Tensor, ...]:
-        """`exchange` on one flat buffer: the first `send_splits[0]` elements go to rank 0, and so on."""
+    def all_to_all(self, send: Tensor, send_splits: list[int], recv_splits: list[int], tag: str) -> Tensor:
+        """`exchange` on one flat buffer: its first `send_splits[0]` elements go to rank 0, and so on."""
         out = send.new_empty(sum(recv_splits))
         self._count(tag, (send.numel() - send_splits[self.rank]) * send.element_size())
         dist.all_to_all_single(out, send.contiguous(), recv_splits, send_splits, group=self.group)
-        return tuple(p.view(s) for p, s in zip(out.split(recv_splits), recv_shapes, strict=True))
+        return out
+
+    def count_all_reduce(self, tag: str, n_bytes: int) -> None:
+        """Write down an all-reduce of `n_bytes`; for DDP, which runs its own."""
+        self._count(tag, 2 * (self.size - 1) * n_bytes // self.size)
 
     def _count(self, tag: str, n_bytes: int) -> None:
         self.sent[tag] += n_bytes
         self.calls[tag] += 1
-
-
-def _numel(shape: tuple[int, ...]) -> int:
-    n = 1
-    for s in shape:
-        n *= s
-    return n

@@ -1,0 +1,155 @@
+"""One step of BiFair (arXiv 2507.04294, Algorithm 1), written as if all data were in one place.
+
+    w       <- rule(L_k, K)                     every `refresh` steps (Algorithm 2)
+    g_theta  = d_theta L_fair(theta, Z)
+    g_Z      = hypergradient at (theta, Z)      every `inner_steps` steps (eq. 7)
+    Z       <- Adam(eta, g_Z),   theta <- Adam(theta_lr, g_theta)
+
+Both updates use gradients at the same (theta, Z): the gradient inside the unroll *is* the inner update's gradient,
+which saves one pass in five over updating Z first and recomputing it (docs/decisions.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from bifair_dist.bilevel.exact import exact
+from bifair_dist.bilevel.finite_difference import finite_difference
+from bifair_dist.bilevel.gram import group_gram
+from bifair_dist.bilevel.hypergradient import Hypergradient, Loss
+from bifair_dist.bilevel.membership import Membership
+from bifair_dist.bilevel.weights.balance import GroupBalance, example_coefficients, group_losses
+from bifair_dist.model.alpharec import AlphaRec
+from bifair_dist.model.batch import Batch
+from bifair_dist.model.projector import Theta
+
+
+class Places(Protocol):
+    """Where the data lie: how partial results become totals. One place: everything is the identity."""
+
+    def total(self, tensor: Tensor, tag: str) -> Tensor:
+        """Sum of a tensor over the places."""
+        ...
+
+    def inner_gradient(self, z: Tensor, batch: Batch, coefficients: Tensor) -> tuple[Theta, Tensor]:
+        """(summed d_theta sum_i a_i l_i(theta, Z), this place's part of the loss)."""
+        ...
+
+
+@dataclass(slots=True)
+class StepRecord:
+    """What a step did, for logs and tests; `loss` and `outer_loss` are this place's parts."""
+
+    loss: Tensor
+    outer_loss: Tensor | None = None
+    v_norm: float = 0.0
+    e: float = 0.0
+    group_losses: Tensor | None = None
+    gram: Tensor | None = None
+    weights: Tensor | None = None
+    g_theta: Theta = field(default_factory=dict)
+    g_z: Tensor | None = None
+
+
+@dataclass(slots=True)
+class BilevelStep:
+    """The step as a function of a batch; state is in theta, `z`, the optimisers and the balance.
+
+    theta: parameters by name (leaves). z: item rows held here [m, d], a leaf. `theta_optimizer` or `z_optimizer` None:
+    that level stands still. `outer_model` is the backbone of the outer loss, the inner one unless told.
+    """
+
+    model: AlphaRec
+    outer_model: AlphaRec
+    theta: Theta
+    z: Tensor
+    places: Places
+    theta_optimizer: torch.optim.Optimizer | None
+    z_optimizer: torch.optim.Optimizer | None
+    balance: GroupBalance | None = None
+    membership: Membership | None = None
+    method: str = "finite_difference"
+    xi: float = 0.01
+    eps: float = 0.01
+    inner_steps: int = 1
+
+    def __call__(self, count: int, batch: Batch, outer_batch: Callable[[], Batch]) -> StepRecord:
+        """Step number `count` of the phase; `outer_batch` is called only where the outer level moves."""
+        record = StepRecord(torch.zeros(()))
+        if self.balance is not None and self.balance.due(count):
+            self._refresh_weights(batch, record)
+        coefficients = self.coefficients(batch, record)
+        if self.theta_optimizer is not None:
+            record.g_theta, record.loss = self.places.inner_gradient(self.z, batch, coefficients)
+        if self.z_optimizer is not None and (count + 1) % self.inner_steps == 0:
+            hyper = self._hypergradient(batch, coefficients, outer_batch(), record)
+            record.outer_loss, record.v_norm, record.e, record.g_z = hyper.outer_loss, hyper.v_norm, hyper.e, hyper.g_z
+            self.z.grad = hyper.g_z
+            self.z_optimizer.step()
+            self.z.grad = None
+        if self.theta_optimizer is not None:
+            for name, parameter in self.theta.items():
+                parameter.grad = record.g_theta[name]
+            self.theta_optimizer.step()
+            self.theta_optimizer.zero_grad()
+        return record
+
+    def loss(self, model: AlphaRec, batch: Batch, coefficients: Tensor) -> Loss:
+        """(theta, Z) -> this place's part of L_fair on the batch."""
+        return lambda theta, z: (coefficients * model.example_losses(theta, z, batch)).sum()
+
+    def coefficients(self, batch: Batch, record: StepRecord | None = None) -> Tensor:
+        """a_i of this place's slice, [b], so that L_fair = sum_i a_i l_i over all places."""
+        b, like = batch.stop - batch.start, self.z
+        if self.balance is None or self.membership is None or self.balance.strength == 0:
+            return like.new_full((b,), 1.0 / batch.size)
+        counts = self._counts(batch)
+        weights = self.balance.weights(counts > 0)
+        strength = self.balance.strength if bool((counts > 0).any()) else 0.0
+        if record is not None:
+            record.weights = weights
+        pairs = self.membership.pairs(batch, batch.start, batch.stop)
+        return example_coefficients(weights, pairs, counts, batch.size, strength, b).to(like)
+
+    def _hypergradient(self, batch: Batch, a: Tensor, outer_batch: Batch, record: StepRecord) -> Hypergradient:
+        same = outer_batch is batch
+        outer = self.loss(self.outer_model, outer_batch, a if same else self.coefficients(outer_batch))
+        inner = self.loss(self.model, batch, a)
+        if self.theta_optimizer is None:
+            # theta stands still, so there is no inner level to look through: the plain gradient of the outer loss.
+            still = {name: torch.zeros_like(t) for name, t in self.theta.items()}
+            return finite_difference(inner, outer, self.theta, still, self.z, xi=0.0, eps=self.eps, total=self._total)
+        if self.method == "exact":
+            return exact(inner, outer, self.theta, record.g_theta, self.z, xi=self.xi, total=self._total)
+        return finite_difference(
+            inner, outer, self.theta, record.g_theta, self.z, xi=self.xi, eps=self.eps, total=self._total
+        )
+
+    def _total(self, theta: Theta) -> Theta:
+        """Sum over places in one message."""
+        flat = self.places.total(torch.cat([t.reshape(-1) for t in theta.values()]), "v")
+        parts = flat.split([t.numel() for t in theta.values()])
+        return {name: p.view(t.shape) for p, (name, t) in zip(parts, theta.items(), strict=True)}
+
+    def _counts(self, batch: Batch) -> Tensor:
+        assert self.membership is not None
+        return torch.bincount(self.membership.pairs(batch, 0, batch.size)[1], minlength=self.membership.sizes.numel())
+
+    def _refresh_weights(self, batch: Batch, record: StepRecord) -> None:
+        assert self.balance is not None and self.membership is not None
+        counts = self._counts(batch)
+        example, group = self.membership.pairs(batch, batch.start, batch.stop)
+        here = (example.to(self.z.device), group.to(self.z.device))
+
+        def losses(theta: Theta) -> Tensor:
+            return group_losses(self.model.example_losses(theta, self.z.detach(), batch), here, counts)
+
+        record.group_losses, record.gram = group_gram(
+            losses, self.theta, lambda t: self.places.total(t, "gram"), with_gram=self.balance.needs_gram
+        )
+        self.balance.update(record.group_losses, record.gram, counts)

@@ -1,0 +1,57 @@
+"""LightGCN propagation (He et al., SIGIR 2020, eq. 3-4) and the mean of a user's items, as products with the graph.
+
+    X^(l+1) = D^-1/2 A D^-1/2 X^(l),    output = mean of X^(0) .. X^(L)             (no self loops, no weights)
+    pooled_u = 1/|N_u| sum over i in N_u of X_i                                     (AlphaRec's user input)
+
+Both are linear and act on every column by itself: this is what lets `parallel/` give each worker a few columns of all
+nodes and run all layers without communication.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bifair_dist.model.graph import Graph
+
+
+class SparseProduct(torch.autograd.Function):
+    """A @ x for a constant CSR matrix A whose transpose is at hand, differentiable any number of times."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, matrix: Tensor, transposed: Tensor) -> Tensor:
+        """x [columns of A, c] -> [rows of A, c]."""
+        ctx.matrix, ctx.transposed = matrix, transposed
+        return matrix @ x
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        """The transpose applied to the gradient, itself through `SparseProduct` so that it can be differentiated."""
+        return SparseProduct.apply(grads[0].contiguous(), ctx.transposed, ctx.matrix), None, None
+
+
+def to_users(x: Tensor, graph: Graph) -> Tensor:
+    """Sum of the item rows of each user: [N, c] -> [U, c]."""
+    return SparseProduct.apply(x.contiguous(), graph.forward, graph.backward)
+
+
+def to_items(x: Tensor, graph: Graph) -> Tensor:
+    """Sum of the user rows of each item: [U, c] -> [N, c]."""
+    return SparseProduct.apply(x.contiguous(), graph.backward, graph.forward)
+
+
+def mean_of_items(x: Tensor, graph: Graph) -> Tensor:
+    """Mean over each user's training items: [N, c] -> [U, c]."""
+    return to_users(x, graph) / graph.user_degree
+
+
+def light_gcn(users: Tensor, items: Tensor, graph: Graph, layers: int) -> tuple[Tensor, Tensor]:
+    """Mean of layers 0..L: users [U, c], items [N, c] -> the same shapes."""
+    su, si = graph.user_degree.rsqrt(), graph.item_degree.rsqrt()
+    user_sum, item_sum = users, items
+    for _ in range(layers):
+        users, items = su * to_users(si * items, graph), si * to_items(su * users, graph)
+        user_sum, item_sum = user_sum + users, item_sum + items
+    return user_sum / (layers + 1), item_sum / (layers + 1)

@@ -1,0 +1,101 @@
+"""Counter-based sampling: the batch of (seed, epoch, step) is a pure function of these.
+
+Every worker derives it alone: no worker sends indices, the batches do not depend on the worker
+count, and a run can go on from any step.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+
+import torch
+from torch import Tensor
+
+from bifair_dist.model.batch import Batch
+from bifair_dist.model.csr import Csr
+
+
+def counter_generator(*key: int | str) -> torch.Generator:
+    """A CPU generator keyed by `key`: the same on every machine and worker."""
+    digest = hashlib.blake2b(repr(key).encode(), digest_size=8).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest, "big") >> 1)
+
+
+def slices_of(size: int, workers: int) -> tuple[tuple[int, int], ...]:
+    """Contiguous (start, stop) of `size` examples per worker, as even as possible; may be empty for small batches."""
+    bounds = [size * r // workers for r in range(workers + 1)]
+    return tuple(itertools.pairwise(bounds))
+
+
+class BatchSampler:
+    """Batches of the pairs (user, item), in a fresh order each epoch, with uniform negatives.
+
+    `shared`: one pool of `negatives` distinct items for the whole batch; otherwise that many draws for each example.
+    `known` (the items of each user in training, or None) masks the negatives among them. `stream` keeps two samplers
+    of one run apart.
+    """
+
+    def __init__(
+        self,
+        user: Tensor,
+        item: Tensor,
+        n_items: int,
+        *,
+        batch_size: int,
+        negatives: int,
+        shared: bool,
+        known: Csr | None,
+        seed: int,
+        stream: str = "train",
+        rank: int = 0,
+        workers: int = 1,
+    ) -> None:
+        self.user, self.item, self.n_items = user, item, n_items
+        self.batch_size, self.negatives, self.shared, self.known = batch_size, negatives, shared, known
+        self.key = (seed, stream)
+        self.rank, self.workers = rank, workers
+        self._epoch, self._order = -1, torch.empty(0, dtype=torch.int64)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches in an epoch; the last may be short."""
+        return -(-self.user.numel() // self.batch_size)
+
+    def batch(self, epoch: int, step: int) -> Batch:
+        """Batch `step` (counted on past the end of the epoch, into the next ones) of `epoch`."""
+        epoch, step = epoch + step // self.steps_per_epoch, step % self.steps_per_epoch
+        if epoch != self._epoch:
+            self._epoch = epoch
+            self._order = torch.randperm(self.user.numel(), generator=counter_generator(*self.key, "order", epoch))
+        chosen = self._order[step * self.batch_size : (step + 1) * self.batch_size]
+        users, positives = self.user[chosen], self.item[chosen]
+        rng = counter_generator(*self.key, "negatives", epoch, step)
+        if self.shared:
+            negatives = torch.randperm(self.n_items, generator=rng)[: self.negatives]
+        else:
+            negatives = torch.randint(self.n_items, (users.numel(), self.negatives), generator=rng)
+        slices = slices_of(users.numel(), self.workers)
+        start, stop = slices[self.rank]
+        masked = self._mask(users[start:stop], negatives if self.shared else negatives[start:stop])
+        return Batch(users, positives, negatives, masked, slices, self.rank)
+
+    def _mask(self, users: Tensor, negatives: Tensor) -> Tensor | None:
+        if self.known is None:
+            return None
+        row, item = self.known.expand(users)
+        if self.shared:
+            slot = torch.full((self.n_items,), -1)
+            slot[negatives] = torch.arange(negatives.numel())
+            column = slot[item]
+            hit = column >= 0
+            masked = torch.zeros(users.numel(), negatives.numel(), dtype=torch.bool)
+            masked[row[hit], column[hit]] = True
+            return masked
+        # (example, item) as one ascending key, so that membership is a binary search.
+        keys = row * self.n_items + item
+        wanted = torch.arange(users.numel()).unsqueeze(1) * self.n_items + negatives
+        if keys.numel() == 0:
+            return torch.zeros_like(wanted, dtype=torch.bool)
+        at = torch.searchsorted(keys, wanted).clamp(max=keys.numel() - 1)
+        return keys[at] == wanted

@@ -1,0 +1,188 @@
+"""MLflow: one run for each training, written by rank 0 only; the run's id is kept in the run folder.
+
+A restart finds the id and goes on in the same run: parameters that are there are not written again, and metric points
+at steps that were already written are left out. Without a URI, records are an SQLite file and a folder of artifacts beside
+each other in the output folder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import math
+import os
+import re
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from bifair_dist.config import TrackingSettings
+from bifair_dist.errors import UserError
+
+if TYPE_CHECKING:
+    from mlflow.tracking import MlflowClient
+
+RUN_ID_FILE = "mlflow_run_id"
+_BATCH = 100  # MLflow takes at most 100 parameters and 1,000 metrics in one call
+
+
+class Tracker:
+    """A run's records. Used as a context: FINISHED at the end, FAILED after an exception, KILLED after Ctrl-C.
+
+    Without a client (tracking disabled, or not rank 0) every call does nothing. A server that fails in the middle of
+    training costs one warning, not the training.
+    """
+
+    def __init__(self, client: MlflowClient | None = None, run_id: str = "") -> None:
+        self._client, self.run_id = client, run_id
+        self._known: dict[str, str] = {}
+        self._names: dict[str, str] = {}
+        self._last_step: dict[str, int] = {}
+        if client is not None:
+            data = client.get_run(run_id).data
+            self._known = data.params
+            self._last_step = {k: max(m.step for m in client.get_metric_history(run_id, k)) for k in data.metrics}
+
+    def params(self, values: Mapping[str, Any]) -> None:
+        """Write parameters once; those that the run already has stay as they are."""
+        if self._client is None:
+            return
+        from mlflow.entities import Param
+
+        new = [Param(self._name(k), str(v)[:6000]) for k, v in values.items() if self._name(k) not in self._known]
+        for start in range(0, len(new), _BATCH):
+            self._try("log_batch", params=new[start : start + _BATCH])
+        self._known |= {p.key: p.value for p in new}
+
+    def metrics(self, values: Mapping[str, float], step: int) -> None:
+        """Write one point for each metric, at `step`. Characters that MLflow refuses in names become `_`, @ `_at_`."""
+        if self._client is None:
+            return
+        from mlflow.entities import Metric
+
+        now = time.time_ns() // 1_000_000
+        points = []
+        for key, value in values.items():
+            name = self._name(key)
+            if step > self._last_step.get(name, -1) and not math.isnan(value):
+                points.append(Metric(name, float(value), now, step))
+                self._last_step[name] = step
+        for start in range(0, len(points), 10 * _BATCH):
+            self._try("log_batch", metrics=points[start : start + 10 * _BATCH])
+
+    def artifact(self, path: str | Path, folder: str | None = None) -> None:
+        """Keep a file, or a folder with all in it, among the run's artifacts."""
+        path = Path(path)
+        self._try("log_artifacts" if path.is_dir() else "log_artifact", str(path), folder)
+
+    def finish(self, status: str = "FINISHED") -> None:
+        """End the run as FINISHED, FAILED or KILLED."""
+        self._try("set_terminated", status=status)
+        self._client = None
+
+    def __enter__(self) -> Tracker:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        interrupted = kind is not None and issubclass(kind, KeyboardInterrupt)
+        self.finish("FINISHED" if kind is None else "KILLED" if interrupted else "FAILED")
+
+    def _name(self, key: str) -> str:
+        """`key` in the characters that MLflow allows; two keys never share a name."""
+        if key not in self._names:
+            name = base = re.sub(r"[^\w\-. /]", "_", key.replace("@", "_at_"), flags=re.ASCII)
+            taken = set(self._names.values())
+            number = 2
+            while name in taken:
+                name, number = f"{base}_{number}", number + 1
+            self._names[key] = name
+        return self._names[key]
+
+    def _try(self, method: str, *arguments: Any, **named: Any) -> None:
+        if self._client is None:
+            return
+        try:
+            getattr(self._client, method)(self.run_id, *arguments, **named)
+        except Exception as error:
+            print(f"warning: MLflow stopped: {_reason(error)}; training goes on without it", file=sys.stderr)
+            self._client = None
+
+
+def open_tracker(settings: TrackingSettings, run_folder: str | Path, rank: int = 0) -> Tracker:
+    """The tracker of the training that writes to `run_folder`: a new MLflow run, or the one this folder already has.
+
+    Only rank 0 writes. Raises `UserError` where the tracking server or file cannot be opened.
+    """
+    if not settings.enabled or rank != 0:
+        return Tracker()
+    run_folder = Path(run_folder).absolute()
+    run_folder.mkdir(parents=True, exist_ok=True)
+    _quiet()
+    try:
+        with _one_at_a_time(run_folder.parent if not settings.uri else None):
+            return _open(settings, run_folder)
+    except Exception as error:
+        where = settings.uri or run_folder.parent / "mlflow.db"
+        raise UserError(
+            f"tracking.uri: cannot open {where}: {_reason(error)}; give another, or --tracking.enabled no"
+        ) from error
+
+
+def _open(settings: TrackingSettings, run_folder: Path) -> Tracker:
+    from mlflow.tracking import MlflowClient
+
+    output = run_folder.parent
+    client = MlflowClient(tracking_uri=settings.uri or f"sqlite:///{output / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name(settings.experiment)
+    if experiment is not None:
+        experiment_id = experiment.experiment_id
+    else:
+        beside = None if settings.uri else (output / "mlflow_artifacts").as_uri()
+        experiment_id = client.create_experiment(settings.experiment, artifact_location=beside)
+    id_file = run_folder / RUN_ID_FILE
+    run_id = id_file.read_text().strip() if id_file.is_file() else ""
+    if run_id and _is_there(client, run_id):
+        client.update_run(run_id, status="RUNNING")
+    else:
+        run_id = client.create_run(experiment_id, run_name=run_folder.name).info.run_id
+        temporary = id_file.with_suffix(".part")
+        temporary.write_text(run_id + "\n")
+        os.replace(temporary, id_file)
+    return Tracker(client, run_id)
+
+
+def _is_there(client: MlflowClient, run_id: str) -> bool:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return bool(client.get_run(run_id).info.lifecycle_stage == "active")
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":  # another store, or the run was deleted
+            return False
+        raise
+
+
+@contextlib.contextmanager
+def _one_at_a_time(folder: Path | None) -> Iterator[None]:
+    """Hold a lock file: two processes that create the same SQLite tables at once would fail."""
+    if folder is None:
+        yield
+        return
+    with (folder / ".mlflow.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _quiet() -> None:
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read when mlflow is imported
+    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+    for name in ("alembic", "mlflow.store.db.utils", "mlflow.tracking.fluent"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def _reason(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

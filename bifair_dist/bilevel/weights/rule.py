@@ -1,0 +1,62 @@
+"""The interface of the weighting rules: group losses and the Gram matrix of their gradients in, simplex weights out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class RuleContext:
+    """What some rules know beside losses and gradients. All tensors have one entry per group, [G].
+
+    `counts`: positives of each group in the global batch. `catalogue_sizes`: items (or users) of each group in the
+    whole data set, N_k. `previous`: what this rule returned last time, on the simplex; uniform at first.
+    """
+
+    counts: Tensor
+    catalogue_sizes: Tensor
+    previous: Tensor
+
+
+class WeightRule(Protocol):
+    """Weights of the groups' losses in L_fair = sum_k w_k L_k. A rule is stateless and knows nothing of absent groups.
+
+    Called with losses [G] (each >= 0), `gram` [G, G] with K_ij = g_i . g_j of the summed gradients (None unless
+    `needs_gram`) and the context; returns [G] on the simplex in the dtype and on the device of `losses`.
+    """
+
+    name: ClassVar[str]
+    needs_gram: ClassVar[bool]
+
+    def __call__(self, losses: Tensor, gram: Tensor | None, context: RuleContext) -> Tensor:
+        """Weights for these losses."""
+        ...
+
+
+def to_float64(what: str, tensor: Tensor | None) -> NDArray[np.float64]:
+    """`tensor` as numpy float64; ValueError if it is missing or holds nan or infinity (training has diverged)."""
+    if tensor is None:
+        raise ValueError(f"this weighting rule needs the {what}")
+    array = tensor.detach().to(device="cpu", dtype=torch.float64).numpy()
+    if not np.isfinite(array).all():
+        raise ValueError(f"the {what} hold nan or infinity: training has diverged, lower the learning rates")
+    return array
+
+
+def to_weights(weights: NDArray[np.float64], like: Tensor) -> Tensor:
+    """Numpy weights as a tensor with the dtype and device of `like`."""
+    return torch.from_numpy(weights).to(device=like.device, dtype=like.dtype)
+
+
+def normalised(weights: Tensor) -> Tensor:
+    """`weights` [G] >= 0 scaled to sum 1; uniform where they are all zero."""
+    total = weights.sum()
+    if total <= 0:
+        return torch.full_like(weights, 1.0 / len(weights))
+    return weights / total

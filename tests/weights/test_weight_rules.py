@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from weights_problems import KINDS, context, problem
+
+from bifair_dist.bilevel.weights import RULES, RuleContext, make_rule
+from bifair_dist.errors import UserError
+
+SOLVED = ("entropy", "mgda", "entropy_mgda")
+
+
+def weights(name, losses, gram, ctx=None, **options):
+    losses = torch.as_tensor(losses)
+    return make_rule(name, **options)(losses, torch.as_tensor(gram), ctx or context(len(losses)))
+
+
+@given(st.sampled_from(sorted(RULES)), st.integers(1, 8), st.sampled_from(KINDS), st.integers(0, 10_000))
+@settings(max_examples=150, deadline=None)
+def test_every_rule_returns_a_point_of_the_simplex(name, n, kind, seed):
+    losses, gram = problem(seed, n, kind, 0.1, 8.0)
+    w = weights(name, losses, gram)
+    assert w.shape == (n,) and w.dtype == torch.float64
+    assert (w >= 0).all() and w.sum().item() == pytest.approx(1.0, abs=1e-12)
+
+
+@pytest.mark.parametrize("name", sorted(RULES))
+def test_output_has_the_dtype_of_the_losses(name):
+    losses, gram = problem(0, 4, "independent")
+    w = weights(name, torch.tensor(losses, dtype=torch.float32), torch.tensor(gram, dtype=torch.float32))
+    assert w.dtype == torch.float32
+    assert w.numpy() == pytest.approx(weights(name, losses, gram).numpy(), abs=2e-4)
+
+
+@pytest.mark.parametrize("name", sorted(RULES))
+def test_permuting_groups_permutes_weights(name):
+    for kind in KINDS:
+        if kind == "low_rank" and name in ("entropy", "mgda"):
+            continue  # many optima: which one comes out depends on the order of the groups
+        losses, gram = problem(7, 6, kind)
+        order = torch.tensor(np.random.default_rng(2).permutation(6))
+        ctx = context(6)
+        permuted = RuleContext(ctx.counts[order], ctx.catalogue_sizes[order], ctx.previous[order])
+        steps = {"frank_wolfe_steps": 2000}
+        straight = weights(name, losses, gram, ctx, **steps)
+        turned = weights(name, losses[order.numpy()], gram[np.ix_(order, order)], permuted, **steps)
+        assert torch.allclose(straight[order], turned, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_scale_of_losses_and_gradients_does_not_matter(kind):
+    losses, gram = problem(11, 5, kind)
+    for c, k in ((4.0, 1.0), (1.0, 0.25), (2.0**-20, 2.0**-40), (1.0, 2.0**-900), (1.0, 2.0**600)):
+        assert torch.equal(weights("entropy", losses, gram), weights("entropy", c * losses, k * gram))
+    for name in ("mgda", "entropy_mgda"):
+        for k in (2.0**-900, 0.25, 2.0**600):
+            assert torch.equal(weights(name, losses, gram), weights(name, losses, k * gram))
+
+
+@pytest.mark.parametrize("name", SOLVED)
+@pytest.mark.parametrize("n", [1, 4])
+def test_zero_gradients_give_uniform_weights(name, n):
+    w = weights(name, np.linspace(2.0, 6.0, n), np.zeros((n, n)))
+    assert torch.equal(w, torch.full((n,), 1.0 / n, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("name", SOLVED)
+def test_equal_losses_with_alike_gradients_give_uniform_weights(name):
+    gram = np.full((4, 4), 0.3) + 0.7 * np.eye(4)
+    assert weights(name, np.full(4, 5.0), gram).numpy() == pytest.approx(np.full(4, 0.25), abs=1e-12)
+
+
+def test_a_loss_of_zero_leaves_nothing_to_look_ahead():
+    _, gram = problem(0, 3, "independent")
+    assert weights("entropy", np.array([0.0, 2.0, 3.0]), gram).numpy() == pytest.approx(np.full(3, 1 / 3))
+
+
+@pytest.mark.parametrize("name", SOLVED)
+def test_diverged_training_is_named(name):
+    gram = np.eye(2)
+    gram[0, 1] = np.nan
+    with pytest.raises(ValueError, match="Gram matrix hold nan"):
+        weights(name, np.ones(2), gram)
+    with pytest.raises(ValueError, match="needs the Gram matrix"):
+        make_rule(name)(torch.ones(2), None, context(2))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("n", [2, 5, 9, 20])
+def test_entropy_never_collapses_to_one_group_at_default_settings(n, kind):
+    for seed in range(40):
+        for low, high in ((2.0, 6.0), (5.0, 5.5), (0.05, 8.0)):
+            losses, gram = problem(seed, n, kind, low, high)
+            w = weights("entropy", losses, gram)
+            assert w.max() <= 0.5 + 0.5 / n + 1e-12
+            assert w.min() >= 0.5 / n - 1e-12
+
+
+def test_bare_entropy_does_collapse_which_is_why_there_is_a_floor():
+    losses, gram = np.array([2.0, 6.0]), np.eye(2)
+    assert weights("entropy", losses, gram, floor=0.0).tolist() == [0.0, 1.0]
+    assert weights("entropy", losses, gram).numpy() == pytest.approx([0.25, 0.75])
+
+
+def test_entropy_known_answer_in_the_interior():
+    # Orthogonal unit gradients: a = 2.5, and 5 - 2.5 w1 = 5.2 - 2.5 w2 makes the losses equal.
+    w = weights("entropy", np.array([5.0, 5.2]), np.eye(2), floor=0.0)
+    assert w.numpy() == pytest.approx([0.46, 0.54], abs=1e-9)
+
+
+def test_entropy_prefers_the_group_with_the_larger_loss():
+    for seed in range(20):
+        losses = np.sort(np.random.default_rng(seed).uniform(4.5, 5.0, 5))
+        w = weights("entropy", losses, np.eye(5), frank_wolfe_steps=500)
+        assert (torch.diff(w) >= -1e-9).all()
+
+
+def test_mgda_known_answer():
+    # |g1| = 1, |g2| = 2, orthogonal: the least-norm point has w1 / w2 = 4.
+    assert weights("mgda", np.ones(2), np.diag([1.0, 4.0])).numpy() == pytest.approx([0.8, 0.2], abs=1e-9)
+
+
+def test_entropy_mgda_lies_between_mgda_and_uniform():
+    gram = np.diag([1.0, 4.0, 9.0])
+    near = weights("entropy_mgda", np.ones(3), gram, entropy_lambda=1e-9, frank_wolfe_steps=2000)
+    far = weights("entropy_mgda", np.ones(3), gram, entropy_lambda=1e9)
+    assert near.numpy() == pytest.approx(weights("mgda", np.ones(3), gram, frank_wolfe_steps=2000).numpy(), abs=1e-6)
+    assert far.numpy() == pytest.approx(np.full(3, 1 / 3), abs=1e-6)
+
+
+def test_group_dro_known_answer():
+    previous = torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64)
+    losses = torch.tensor([1.0, 2.0, 4.0], dtype=torch.float64)
+    w = make_rule("group_dro", dro_step=0.5)(losses, None, context(3, previous))
+    raw = [0.5 * math.exp(0.5), 0.3 * math.exp(1.0), 0.2 * math.exp(2.0)]
+    assert w.tolist() == pytest.approx([r / sum(raw) for r in raw], rel=1e-12)
+
+
+def test_group_dro_survives_large_losses_and_vanished_weights():
+    previous = torch.tensor([1.0, 0.0], dtype=torch.float64)
+    w = make_rule("group_dro", dro_step=1.0)(torch.tensor([0.0, 1e4], dtype=torch.float64), None, context(2, previous))
+    assert w.tolist() == [0.0, 1.0]
+
+
+def test_fixed_rules_known_answers():
+    losses = torch.ones(3, dtype=torch.float64)
+    assert make_rule("uniform")(losses, None, context(3)).tolist() == pytest.approx([1 / 3] * 3)
+    assert make_rule("erm")(losses, None, context(3)).tolist() == pytest.approx([1 / 6, 2 / 6, 3 / 6])
+    assert make_rule("reweight")(losses, None, context(3)).tolist() == pytest.approx([2 / 11, 3 / 11, 6 / 11])
+
+
+def test_settings_of_other_rules_are_left_out():
+    assert make_rule("mgda", rho=0.4, frank_wolfe_steps=7, dro_step=1.0).frank_wolfe_steps == 7
+
+
+def test_unknown_names_say_the_nearest():
+    with pytest.raises(UserError, match="did you mean 'group_dro'"):
+        make_rule("groupdro")
+    with pytest.raises(UserError, match="did you mean 'dro_step'"):
+        make_rule("uniform", dro_stepp=1.0)

@@ -90,7 +90,7 @@ def main() -> None:
         require=tuple(args.require),
         missing_title=args.missing_title,
     )
-    progress = Progress(say=lambda line: print(line, file=sys.stderr, flush=True))
+    progress = Progress(say=lambda line: print(line, flush=True))  # stderr is for the one error line
     if built_in:
         check_options(args.source, args.out, options)
         manifest = prepare_raw(generate_raw(args.seed), args.source, args.out, options, progress)

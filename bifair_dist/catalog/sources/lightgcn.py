@@ -40,7 +40,7 @@ def read_lightgcn(path: Path) -> RawData:
 
 def _read_part(file: Path, part: int) -> pa.Table:
     lines = pc.utf8_trim_whitespace(read_delimited(file, _LINE)["line"].combine_chunks())
-    numbers = pc.split_pattern_whitespace(lines)
+    numbers = pc.utf8_split_whitespace(lines)
     if not pc.all(pc.match_substring_regex(lines, r"^[0-9]+(\s+[0-9]+)*$")).as_py():
         raise _bad_line(file)
     items = pc.list_slice(numbers, 1)

@@ -1,8 +1,8 @@
 """MLflow: one run for each training, written by rank 0 only; the run's id is kept in the run folder.
 
 A restart finds the id and goes on in the same run: parameters that are there are not written again, and metric points
-at steps that were already written are left out. Without a URI, records are an SQLite file and a folder of artifacts beside
-each other in the output folder.
+at steps that were already written are left out. Without a URI, records are an SQLite file and a folder of artifacts,
+both in the output folder.
 """
 
 from __future__ import annotations
@@ -180,7 +180,7 @@ def _one_at_a_time(folder: Path | None) -> Iterator[None]:
 def _quiet() -> None:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read when mlflow is imported
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
-    for name in ("alembic", "mlflow.store.db.utils", "mlflow.tracking.fluent"):
+    for name in ("alembic", "mlflow.store.db.utils"):
         logging.getLogger(name).setLevel(logging.WARNING)
 
 

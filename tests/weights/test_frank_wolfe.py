@@ -86,6 +86,9 @@ def test_entropy_against_scipy(n, kind, floor):
         g = entropy_gradient(losses, gram, a, s.weights)
         gap = (1 - floor) * g.max() + floor * g.mean() - g @ s.weights
         assert gap == pytest.approx(s.gap, abs=1e-10)
+        early = Entropy(floor=floor, frank_wolfe_steps=1).solve(losses, gram)
+        g = entropy_gradient(losses, gram, a, early.weights)
+        assert early.gap == pytest.approx((1 - floor) * g.max() + floor * g.mean() - g @ early.weights, abs=1e-15)
 
 
 @pytest.mark.parametrize("kind", KINDS)

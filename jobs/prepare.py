@@ -6,7 +6,8 @@
         --groups popularity:quintiles genre:8+rest provider:publisher:10+rest user:activity
 
 Hardware: any machine, one core is enough. Time: 2 seconds for 1 million interactions, under a minute for 25 million
-(about 3.5 GiB of memory; benchmarks/results/prepare_25m.md). Bad input ends with one line that names the file and the row; nothing half-written is left.
+(about 3.5 GiB of memory; benchmarks/results/prepare_25m.md). Bad input ends with one line that names the file and the
+row; nothing half-written is left.
 """
 
 from __future__ import annotations

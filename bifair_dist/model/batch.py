@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 
@@ -21,6 +22,12 @@ class Batch:
     masked: Tensor | None
     slices: tuple[tuple[int, int], ...]
     rank: int = 0
+
+    def to(self, device: torch.device) -> Batch:
+        """The batch with its tensors on `device`."""
+        masked = None if self.masked is None else self.masked.to(device)
+        users, positives, negatives = (t.to(device) for t in (self.users, self.positives, self.negatives))
+        return Batch(users, positives, negatives, masked, self.slices, self.rank)
 
     @property
     def size(self) -> int:

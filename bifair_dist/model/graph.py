@@ -60,7 +60,9 @@ def build_graph(user: Tensor, item: Tensor, n_users: int, n_items: int, dtype: t
 
     def csr(row: Tensor, column: Tensor, n_rows: int, n_columns: int) -> Tensor:
         rows = Csr.of(row, column, n_rows)
-        return torch.sparse_csr_tensor(rows.indptr.to(small), rows.columns.to(small), ones, (n_rows, n_columns))
+        return torch.sparse_csr_tensor(
+            rows.indptr.to(small), rows.columns.to(small), ones, (n_rows, n_columns), check_invariants=False
+        )
 
     def degree(index: Tensor, n: int) -> Tensor:
         return torch.bincount(index, minlength=n).clamp(min=1).to(dtype).unsqueeze(1)

@@ -1,0 +1,52 @@
+"""Tables for a person, from the dictionaries that go into metrics.json."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def number(value: float | None) -> str:
+    """Four digits, or a dash where there is none."""
+    return "-" if value is None else f"{value:.4f}"
+
+
+def evaluation_line(summary: dict[str, Any]) -> str:
+    """One line: accuracy, then CV and MIN of every group table."""
+    accuracy = [f"{name} {number(value)}" for name, value in summary.items() if "@" in name and "hit" not in name]
+    groups = [f"{name} CV {number(g['cv'])} MIN {number(g['min'])}" for name, g in summary["groups"].items()]
+    return "  ".join(accuracy + groups[:2])
+
+
+def before_after(before: dict[str, Any] | None, after: dict[str, Any], group: str) -> str:
+    """Accuracy, and fairness and utility by group of every group table; the balanced table first."""
+    rows: list[tuple[str, float | None, float | None]] = []
+
+    def add(name: str, *keys: str) -> None:
+        values = []
+        for summary in (before, after):
+            value: Any = summary
+            for key in keys:
+                value = None if value is None else value.get(key)
+            values.append(value)
+        rows.append((name, values[0], values[1]))
+
+    for name in after:
+        if "@" in name:
+            add(name, name)
+    for table in sorted(after["groups"], key=lambda name: name != group):
+        rows.append(("", None, None))
+        add(f"{table}: CV (lower is fairer)", "groups", table, "cv")
+        add(f"{table}: MIN (higher is fairer)", "groups", table, "min")
+        for label in after["groups"][table]["utility"]:
+            add(f"  {label}", "groups", table, "utility", label)
+    width = max(len(r[0]) for r in rows)
+    lines = [f"{'test':<{width}}  {'before':>8}  {'after':>8}  {'change':>8}" if before else f"{'test':<{width}}"]
+    for name, b, a in rows:
+        if not name:
+            lines.append("")
+        elif before is None:
+            lines.append(f"{name:<{width}}  {number(a):>8}")
+        else:
+            change = "" if not b or a is None else f"{100 * (a / b - 1):+.1f} %"
+            lines.append(f"{name:<{width}}  {number(b):>8}  {number(a):>8}  {change:>8}")
+    return "\n".join(lines)

@@ -1,0 +1,145 @@
+"""From settings to a finished run: fill in the data, make the run folder, start the workers where they belong."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from bifair_dist.catalog.dataset import read_dataset
+from bifair_dist.catalog.generated import generate_dataset
+from bifair_dist.config import TrainSettings, to_yaml
+from bifair_dist.embedding.minilm import ensure_representations
+from bifair_dist.errors import UserError
+from bifair_dist.progress import duration
+from bifair_dist.report.table import before_after
+from bifair_dist.training.worker import Place, train_worker
+
+
+def train(settings: TrainSettings) -> Path:
+    """Run a whole training and print its table; returns the run folder. Raises `UserError` for bad input."""
+    launcher = settings.cluster.launcher
+    if launcher == "auto":
+        launcher = "torchrun" if "TORCHELASTIC_RUN_ID" in os.environ else "ray"
+    if launcher == "torchrun":
+        return _under_torchrun(settings)
+    start = time.monotonic()
+    settings = with_data(settings)
+    folder = make_run_folder(settings)
+    try:
+        if launcher == "ray":
+            from bifair_dist.training.ray_launch import train_on_ray
+
+            train_on_ray(settings, folder)
+        else:
+            train_worker(settings, folder, Place(None, None, _device(0)))
+    except BaseException:
+        _remove_if_untouched(folder)
+        raise
+    _conclude(settings, folder, time.monotonic() - start)
+    return folder
+
+
+def with_data(settings: TrainSettings) -> TrainSettings:
+    """The settings with dataset and representations as absolute paths to folders that exist."""
+    data = settings.data
+    if data.dataset:
+        folder = Path(data.dataset).expanduser().absolute()
+    else:
+        folder = Path(data.cache).expanduser().absolute() / "generated"
+        if not folder.exists():
+            print(f"no --data.dataset given: generating the built-in catalogue in {folder}", flush=True)
+            with suppress(UserError):  # another process may have been faster; read_dataset decides
+                folder.parent.mkdir(parents=True, exist_ok=True)
+                generate_dataset(folder)
+    dataset = read_dataset(folder)
+    representations = ensure_representations(dataset, data)
+    start = settings.training.warm_start
+    if start:
+        start = str(Path(start).expanduser().absolute())
+        for name in ("projector.safetensors", "item_representations/manifest.json"):
+            if not (Path(start) / name).is_file():
+                raise UserError(f"training.warm_start: {start} has no {name}; give the folder of a finished run")
+    return replace(
+        settings,
+        data=replace(data, dataset=str(folder), representations=str(representations.absolute())),
+        training=replace(settings.training, warm_start=start),
+    )
+
+
+def make_run_folder(settings: TrainSettings) -> Path:
+    """A new folder below `training.output` with `config.yaml` in it. Raises `UserError` where it exists."""
+    training = settings.training
+    dataset = re.sub(r"[^\w.-]+", "-", Path(settings.data.dataset).name)
+    name = training.run_name or f"{training.method}-{dataset}-{time.strftime('%Y%m%d-%H%M%S')}"
+    if Path(name).name != name or name in (".", ".."):
+        raise UserError(f"training.run_name: {name!r} is not a plain folder name; leave out slashes")
+    folder = Path(training.output).expanduser().absolute() / name
+    try:
+        folder.mkdir(parents=True)
+    except FileExistsError:
+        raise UserError(f"{folder}: this run exists; choose another --training.run_name, or remove it") from None
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be made ({error.strerror}); choose another --training.output") from None
+    (folder / "config.yaml").write_text(to_yaml(settings), encoding="utf-8")
+    print(f"run folder: {folder}", flush=True)
+    return folder
+
+
+def _remove_if_untouched(folder: Path) -> None:
+    """A run that failed before its first validation leaves no folder in the way of the next try."""
+    if not (folder / "history.jsonl").exists():
+        for name in ("config.yaml", "mlflow_run_id"):
+            (folder / name).unlink(missing_ok=True)
+        with suppress(OSError):
+            folder.rmdir()
+
+
+def _under_torchrun(settings: TrainSettings) -> Path:
+    """This process is one of several that torchrun started; the first prepares data and folder, then all train."""
+    start = time.monotonic()
+    rank, local = int(os.environ["RANK"]), int(os.environ.get("LOCAL_RANK", 0))
+    device = _device(local)
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        message: list[Any] = [None]
+        if rank == 0:
+            try:
+                settings = with_data(settings)
+                message = [(settings, make_run_folder(settings))]
+            except UserError as error:
+                message = [error]
+        dist.broadcast_object_list(message)
+        if isinstance(message[0], UserError):
+            raise message[0]
+        settings, folder = message[0]
+        inner_group = dist.new_group()
+        train_worker(settings, folder, Place(dist.group.WORLD, inner_group, device))
+    finally:
+        dist.destroy_process_group()
+    if rank == 0:
+        _conclude(settings, folder, time.monotonic() - start)
+    return folder
+
+
+def _device(local: int) -> torch.device:
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    torch.cuda.set_device(local)
+    return torch.device("cuda", local)
+
+
+def _conclude(settings: TrainSettings, folder: Path, seconds: float) -> None:
+    """The table of accuracy and fairness on the test pairs, before and after the fair phases."""
+    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    before = metrics.get("before", {}).get("test")
+    print(f"\n{before_after(before, metrics['test'], settings.balance.group)}")
+    print(f"\nfinished in {duration(seconds)}; everything is in {folder}", flush=True)

@@ -1,0 +1,47 @@
+"""What each method trains, in which order.
+
+    alpharec   base                          theta on the plain loss, Z fixed
+    bifair     base, bilevel                 then theta and Z together on the fairness-aware loss
+    separate   base, fair_theta, fair_z      first theta, then Z with theta fixed (the paper's Figure 3)
+
+`base` is left out where a run starts from another run (`training.warm_start`). All phases stop by the same rule.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bifair_dist.config import TrainSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """One stretch of training: which of theta and Z move, on which loss, for how long.
+
+    `epochs` is the most; `eval_every` in epochs; `theta_lr` the projector's Adam learning rate.
+    """
+
+    name: str
+    train_theta: bool
+    train_z: bool
+    fair: bool
+    epochs: int
+    eval_every: int
+    theta_lr: float
+
+
+def phases_of(settings: TrainSettings) -> list[Phase]:
+    """The phases of a run, in order."""
+    training, bilevel = settings.training, settings.bilevel
+    base = Phase("base", True, False, False, training.max_epochs, training.eval_every, training.theta_lr)
+
+    def fair(name: str, theta: bool, z: bool) -> Phase:
+        return Phase(name, theta, z, True, training.bilevel_epochs, training.bilevel_eval_every, bilevel.theta_lr)
+
+    later = {
+        "alpharec": [],
+        "bifair": [fair("bilevel", True, True)],
+        "separate": [fair("fair_theta", True, False), fair("fair_z", False, True)],
+    }[training.method]
+    phases = later if training.warm_start else [base, *later]
+    return [p for p in phases if p.epochs > 0]

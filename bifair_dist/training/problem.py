@@ -1,0 +1,143 @@
+"""Everything a worker needs before it trains: graph, samplers, groups, its rows of Z and a first projector."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from bifair_dist.bilevel.membership import Membership
+from bifair_dist.catalog.dataset import Dataset, read_dataset
+from bifair_dist.config import TrainSettings
+from bifair_dist.embedding.representations import read_rows
+from bifair_dist.errors import UserError
+from bifair_dist.model.alpharec import AlphaRec
+from bifair_dist.model.csr import Csr
+from bifair_dist.model.graph import build_graph
+from bifair_dist.model.projector import Theta, init_theta, widths
+from bifair_dist.parallel.comm import Comm, row_range, shard_rows
+from bifair_dist.parallel.layout import Sharded
+from bifair_dist.parallel.sampler import BatchSampler, counter_generator
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+
+@dataclass(slots=True)
+class Problem:
+    """A worker's view of a run.
+
+    `model` propagates over the pairs that the inner level trains on, `ranking_model` over all training pairs (the same
+    unless pairs were carved off for the outer level). `outer_sampler` is None unless `outer_data` is `valid`.
+    """
+
+    settings: TrainSettings
+    dataset: Dataset
+    comm: Comm
+    device: torch.device
+    model: AlphaRec
+    ranking_model: AlphaRec
+    sampler: BatchSampler
+    outer_sampler: BatchSampler | None
+    membership: Membership | None
+
+    def first_z(self) -> Tensor:
+        """This worker's rows of the representations that the run starts from, [m, d], padded with zeros."""
+        start, stop = row_range(self.dataset.n_items, self.comm.size, self.comm.rank)
+        folder = self.settings.data.representations
+        if self.settings.training.warm_start:
+            folder = str(Path(self.settings.training.warm_start) / "item_representations")
+        rows = read_rows(folder, self.dataset.item_ids, start, stop)
+        z = torch.zeros(shard_rows(self.dataset.n_items, self.comm.size), rows.shape[1], dtype=self.dtype)
+        z[: stop - start] = torch.from_numpy(rows)
+        return z.to(self.device)
+
+    def first_theta(self, d: int) -> Theta:
+        """The projector that the run starts from: drawn from the seed, or another run's."""
+        model, start = self.settings.model, self.settings.training.warm_start
+        if not start:
+            theta = init_theta(d, model.hidden, model.output, model.projector, self.settings.training.seed, self.dtype)
+        else:
+            theta = {name: t.to(self.dtype) for name, t in load_file(Path(start) / "projector.safetensors").items()}
+            if widths(theta)[0] != d:
+                raise UserError(
+                    f"{start}: its projector takes {widths(theta)[0]} columns, the representations have {d}"
+                )
+        return {name: t.to(self.device) for name, t in theta.items()}
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Number format of everything trained."""
+        return DTYPES[self.settings.model.dtype]
+
+    def with_fixed_users(self, z: Tensor) -> Problem:
+        """The same with users' inputs taken from `z` once, and no longer following it."""
+        with torch.no_grad():
+            inputs = self.ranking_model.pooled(z)
+        model, ranking = replace(self.model, user_inputs=inputs), replace(self.ranking_model, user_inputs=inputs)
+        return replace(self, model=model, ranking_model=ranking)
+
+
+def load_problem(settings: TrainSettings, comm: Comm, device: torch.device) -> Problem:
+    """Read the dataset and build a worker's `Problem`. Raises `UserError` where settings and data do not fit."""
+    dataset = read_dataset(settings.data.dataset, verify=comm.rank == 0)
+    training, model = settings.training, settings.model
+    if len(dataset.train) == 0:
+        raise UserError(f"{settings.data.dataset}: no training pairs; prepare it with other options")
+    if comm.size > model.output:
+        raise UserError(
+            f"cluster.workers is {comm.size}, but each worker needs a column of the model's space, which has "
+            f"{model.output} (model.output); use fewer workers"
+        )
+    user, item = torch.from_numpy(dataset.train.user), torch.from_numpy(dataset.train.item)
+    outer: tuple[Tensor, Tensor] | None = None
+    inner_user, inner_item = user, item
+    if settings.bilevel.outer_data == "valid":
+        chosen = torch.rand(user.numel(), generator=counter_generator(training.seed, "carve")) < (
+            settings.bilevel.outer_share
+        )
+        outer, inner_user, inner_item = (user[chosen], item[chosen]), user[~chosen], item[~chosen]
+        if not 0 < int(chosen.sum()) < user.numel():
+            raise UserError(f"bilevel.outer_share: {settings.bilevel.outer_share} leaves one level without pairs")
+
+    def backbone(u: Tensor, i: Tensor) -> AlphaRec:
+        graph = build_graph(u, i, dataset.n_users, dataset.n_items, DTYPES[model.dtype]).to(device)
+        return AlphaRec(graph, Sharded(comm), model.layers, model.tau)
+
+    known = Csr.of(user, item, dataset.n_users) if model.exclude_known else None
+
+    def sampler(u: Tensor, i: Tensor, stream: str) -> BatchSampler:
+        return BatchSampler(
+            u, i, dataset.n_items, batch_size=training.batch, negatives=min(model.negatives, dataset.n_items),
+            shared=model.negative_sampling == "shared", known=known, seed=training.seed, stream=stream,
+            rank=comm.rank, workers=comm.size,
+        )  # fmt: skip
+
+    ranking_model = backbone(user, item)
+    return Problem(
+        settings=settings,
+        dataset=dataset,
+        comm=comm,
+        device=device,
+        model=backbone(inner_user, inner_item) if outer else ranking_model,
+        ranking_model=ranking_model,
+        sampler=sampler(inner_user, inner_item, "train"),
+        outer_sampler=sampler(*outer, "outer") if outer else None,
+        membership=_membership(settings, dataset),
+    )
+
+
+def _membership(settings: TrainSettings, dataset: Dataset) -> Membership | None:
+    """The group table that training balances; None for a method that balances none."""
+    if settings.training.method == "alpharec":
+        return None
+    name = settings.balance.group
+    if name not in dataset.groups:
+        known = ", ".join(dataset.groups) or "none"
+        raise UserError(f"balance.group: {dataset.folder} has no group table {name!r}; it has: {known}")
+    table = dataset.groups[name]
+    n = dataset.n_items if table.entity == "item" else dataset.n_users
+    index, group = torch.from_numpy(table.entity_index), torch.from_numpy(table.group_index)
+    return Membership.of(table.entity, index, group, n, len(table.labels))

@@ -1,0 +1,116 @@
+"""The workers as Ray Train V2 workers: one `TorchTrainer` that runs `train_worker` on each."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import torch.distributed as dist
+
+from bifair_dist.config import TrainSettings
+from bifair_dist.errors import UserError
+from bifair_dist.training.worker import Place, train_worker
+
+
+def ray_worker(config: dict[str, Any]) -> None:
+    """Body of a Ray Train worker. Every rank reports equally often, as Ray Train V2 asks."""
+    import ray.train
+    from ray.train.torch import get_device
+
+    settings: TrainSettings = config["settings"]
+    inner_group = dist.new_group()
+    place = Place(dist.group.WORLD, inner_group, get_device())
+    train_worker(settings, Path(config["folder"]), place, ray.train.report)
+
+
+def train_on_ray(settings: TrainSettings, folder: Path) -> None:
+    """Run the training on a Ray cluster: the one of this job, the one at `cluster.address`, or a local one."""
+    import ray
+    from ray.train import RunConfig, ScalingConfig, TrainingFailedError
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    cluster = settings.cluster
+    started_here = not ray.is_initialized()
+    if started_here:
+        _start(settings)
+    try:
+        resources = ray.cluster_resources()
+        gpus = _gpus(settings, resources)
+        _check_fits(settings, resources, gpus)
+        trainer = TorchTrainer(
+            ray_worker,
+            train_loop_config={"settings": settings, "folder": str(folder)},
+            scaling_config=ScalingConfig(
+                num_workers=cluster.workers,
+                use_gpu=gpus > 0,
+                resources_per_worker={"CPU": cluster.cpus_per_worker, **({"GPU": gpus} if gpus else {})},
+            ),
+            torch_config=TorchConfig(backend="nccl" if gpus else "gloo", timeout_s=int(cluster.timeout)),
+            run_config=RunConfig(name="ray_train", storage_path=str(folder / "checkpoints")),
+        )
+        print(f"starting {cluster.workers} Ray Train workers ({'GPU' if gpus else 'CPU'})", flush=True)
+        try:
+            trainer.fit()
+        except TrainingFailedError as error:
+            raise _as_user_error(error) from None
+    finally:
+        if started_here:
+            ray.shutdown()
+
+
+def _start(settings: TrainSettings) -> None:
+    import ray
+
+    threads = str(settings.cluster.threads)
+    # Two OpenMP pools on two cores made a run 20x slower: the number is set before a worker imports torch.
+    variables = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "RAY_TRAIN_V2_ENABLED": "1"}
+    os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    address = settings.cluster.address or os.environ.get("RAY_ADDRESS") or None
+    local: dict[str, Any] = {} if address else {"num_cpus": max(os.cpu_count() or 1, _cpus_wanted(settings))}
+    try:
+        ray.init(
+            address=address or "local",
+            runtime_env={"env_vars": variables},
+            logging_level=logging.ERROR,
+            **local,
+        )
+    except ConnectionError as error:
+        raise UserError(f"cluster.address: no Ray cluster at {address!r} ({str(error).splitlines()[0]})") from None
+
+
+def _cpus_wanted(settings: TrainSettings) -> int:
+    """CPUs a local Ray has to offer so that all workers fit, the trainer's own controller included."""
+    return int(settings.cluster.workers * settings.cluster.cpus_per_worker + 0.999)
+
+
+def _gpus(settings: TrainSettings, resources: dict[str, float]) -> float:
+    asked = settings.cluster.gpus_per_worker
+    if asked >= 0:
+        return asked
+    return 1.0 if resources.get("GPU", 0) >= settings.cluster.workers else 0.0
+
+
+def _check_fits(settings: TrainSettings, resources: dict[str, float], gpus: float) -> None:
+    """Ray would wait for resources that never come; say so at once."""
+    workers = settings.cluster.workers
+    for kind, each in (("CPU", settings.cluster.cpus_per_worker), ("GPU", gpus)):
+        if each * workers > resources.get(kind, 0):
+            raise UserError(
+                f"cluster.workers: {workers} workers with {each:g} {kind} each need {each * workers:g} {kind}s, the "
+                f"cluster has {resources.get(kind, 0):g}; lower cluster.workers or cluster.{kind.lower()}s_per_worker"
+            )
+
+
+def _as_user_error(error: Exception) -> BaseException:
+    """The one line that a worker failed with, where there is one; else the failure as it is."""
+    failures: dict[int, BaseException] = getattr(error, "worker_failures", {})
+    for rank in sorted(failures):
+        cause: BaseException | None = failures[rank]
+        while cause is not None:
+            if isinstance(cause, UserError | FloatingPointError):
+                return UserError(str(cause))
+            cause = cause.__cause__ or getattr(cause, "cause", None)
+    return error

@@ -1,0 +1,50 @@
+# make train   set up, then train on the built-in catalogue     make train ARGS="--bilevel.eta 1e-4"
+# make test    set up, then run all tests                       make test ARGS="tests/config -k yaml"
+# Needs python3.11 with pip, nothing else. The environment is .venv here; it is renewed when pyproject.toml changes.
+
+PYTHON ?= python3.11
+VENV ?= .venv
+ARGS ?=
+PIP_FLAGS ?=
+PY := $(VENV)/bin/python
+CHECKED := $(wildcard bifair_dist jobs tests benchmarks tune_spaces)
+
+.PHONY: help train test lint clean
+
+help:
+	@echo "make train [ARGS=...]  set up, then train on the built-in catalogue (make train ARGS=--help lists the settings)"
+	@echo "make test  [ARGS=...]  set up, then run all tests"
+	@echo "make lint              set up, then ruff and mypy"
+	@echo "make clean             remove the environment and the tools' caches; runs/ stays"
+
+train: $(VENV)/.core
+	@$(PY) jobs/train.py $(ARGS)
+
+test: $(VENV)/.dev
+	OMP_NUM_THREADS=1 $(PY) -m pytest $(ARGS)
+
+lint: $(VENV)/.dev
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy $(CHECKED)
+
+$(PY):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null || \
+		{ echo "error: $(PYTHON) is not Python 3.11; install it or name it: make PYTHON=/path/to/python3.11"; exit 2; }
+	@echo "== setting up: a virtual environment in $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.core: pyproject.toml | $(PY)
+	@echo "== setting up: packages (several minutes the first time, seconds afterwards)"
+	@$(PY) -m pip install --disable-pip-version-check $(PIP_FLAGS) -e .
+	@touch $@
+	@echo "== set up"
+
+$(VENV)/.dev: pyproject.toml | $(PY)
+	@echo "== setting up: packages and test tools (several minutes the first time, seconds afterwards)"
+	@$(PY) -m pip install --disable-pip-version-check $(PIP_FLAGS) -e '.[dev]'
+	@touch $@ $(VENV)/.core
+	@echo "== set up"
+
+clean:
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -45,7 +45,7 @@ class Workers:
         self.comm, self.inner = comm, inner
         self.module: nn.Module = inner
         if comm.size > 1:
-            self.module = DistributedDataParallel(inner, process_group=inner_group, broadcast_buffers=False)
+            self.module = DistributedDataParallel(inner, process_group=inner_group)
 
     def total(self, tensor: Tensor, tag: str) -> Tensor:
         """Sum over the workers."""

@@ -10,11 +10,13 @@ def number(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
 
 
-def evaluation_line(summary: dict[str, Any]) -> str:
-    """One line: accuracy, then CV and MIN of every group table."""
+def evaluation_line(summary: dict[str, Any], group: str) -> str:
+    """One line: accuracy, then CV and MIN of the balanced group table (or of the first one)."""
     accuracy = [f"{name} {number(value)}" for name, value in summary.items() if "@" in name and "hit" not in name]
-    groups = [f"{name} CV {number(g['cv'])} MIN {number(g['min'])}" for name, g in summary["groups"].items()]
-    return "  ".join(accuracy + groups[:2])
+    groups = summary["groups"]
+    name = group if group in groups else next(iter(groups), None)
+    fairness = [] if name is None else [f"{name} CV {number(groups[name]['cv'])} MIN {number(groups[name]['min'])}"]
+    return "  ".join(accuracy + fairness)
 
 
 def before_after(before: dict[str, Any] | None, after: dict[str, Any], group: str) -> str:

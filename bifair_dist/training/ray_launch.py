@@ -11,6 +11,8 @@ import torch.distributed as dist
 
 from bifair_dist.config import TrainSettings
 from bifair_dist.errors import UserError
+from bifair_dist.training.follow import Follow
+from bifair_dist.training.run_log import LOG_FILE
 from bifair_dist.training.worker import Place, train_worker
 
 
@@ -22,7 +24,7 @@ def ray_worker(config: dict[str, Any]) -> None:
     settings: TrainSettings = config["settings"]
     inner_group = dist.new_group()
     place = Place(dist.group.WORLD, inner_group, get_device())
-    train_worker(settings, Path(config["folder"]), place, ray.train.report)
+    train_worker(settings, Path(config["folder"]), place, report=ray.train.report, echo=False)
 
 
 def train_on_ray(settings: TrainSettings, folder: Path) -> None:
@@ -52,7 +54,8 @@ def train_on_ray(settings: TrainSettings, folder: Path) -> None:
         )
         print(f"starting {cluster.workers} Ray Train workers ({'GPU' if gpus else 'CPU'})", flush=True)
         try:
-            trainer.fit()
+            with Follow(folder / LOG_FILE):
+                trainer.fit()
         except TrainingFailedError as error:
             raise _as_user_error(error) from None
     finally:
@@ -75,6 +78,7 @@ def _start(settings: TrainSettings) -> None:
             address=address or "local",
             runtime_env={"env_vars": variables},
             logging_level=logging.ERROR,
+            log_to_driver=False,  # `Follow` prints the workers' log
             **local,
         )
     except ConnectionError as error:

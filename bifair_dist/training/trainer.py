@@ -94,6 +94,7 @@ class Trainer:
                     "v_norm": record.v_norm,
                     "perturbation": record.e,
                     "weights": None if step.balance is None else step.balance.averaged.tolist(),
+                    "group": problem.settings.balance.group,
                     "valid": result,
                 }
             )

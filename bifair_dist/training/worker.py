@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +12,7 @@ import torch.distributed as dist
 
 from bifair_dist.config import TrainSettings, flatten
 from bifair_dist.parallel.comm import Comm
-from bifair_dist.progress import duration
-from bifair_dist.report.table import evaluation_line
-from bifair_dist.tracking import Tracker, open_tracker
+from bifair_dist.tracking import open_tracker
 from bifair_dist.training.evaluator import Evaluation, Evaluator, Split
 from bifair_dist.training.outputs import (
     BestState,
@@ -25,8 +21,9 @@ from bifair_dist.training.outputs import (
     write_recommendations,
     write_representations,
 )
-from bifair_dist.training.phases import Phase, phases_of
+from bifair_dist.training.phases import phases_of
 from bifair_dist.training.problem import Problem, load_problem
+from bifair_dist.training.run_log import RunLog, flat_numbers
 from bifair_dist.training.trainer import State, Trainer
 
 
@@ -40,27 +37,30 @@ class Place:
 
 
 def train_worker(
-    settings: TrainSettings, folder: Path, place: Place, report: Callable[[dict[str, Any]], None] | None = None
+    settings: TrainSettings,
+    folder: Path,
+    place: Place,
+    *,
+    report: Callable[[dict[str, float]], None] | None = None,
+    echo: bool = True,
 ) -> dict[str, Any]:
     """Train on this worker, together with the others of `place.group`; returns the content of `metrics.json`.
 
-    `report`, where given, is called on every worker with the flat metrics of each validation.
+    Args:
+        settings: with absolute paths to a dataset and to representations.
+        folder: the run folder; it exists, on storage that all workers see.
+        place: process groups and device.
+        report: called on every worker with the main metrics of each validation.
+        echo: print the lines of `train.log` as well.
     """
     torch.set_num_threads(settings.cluster.threads)
     comm = Comm(place.group)
     with open_tracker(settings.tracking, folder, comm.rank) as tracker:
         tracker.params(flatten(settings))
-        return _train(settings, folder, place, comm, tracker, report)
+        return _train(settings, place, comm, RunLog(folder, comm.rank, tracker, report, echo))
 
 
-def _train(
-    settings: TrainSettings,
-    folder: Path,
-    place: Place,
-    comm: Comm,
-    tracker: Tracker,
-    report: Callable[[dict[str, Any]], None] | None,
-) -> dict[str, Any]:
+def _train(settings: TrainSettings, place: Place, comm: Comm, log: RunLog) -> dict[str, Any]:
     problem = load_problem(settings, comm, place.device)
     z = problem.first_z()
     state = State(problem.first_theta(z.shape[1]), z)
@@ -68,7 +68,7 @@ def _train(
         problem = problem.with_fixed_users(z)
     dataset = problem.dataset
     evaluator = Evaluator(dataset, comm, settings.training.k)
-    log = _Log(folder, comm.rank, tracker, report)
+    folder = log.folder
     log.say(
         f"{dataset.n_users:,} users, {dataset.n_items:,} items, {len(dataset.train):,} training pairs; item vectors "
         f"{z.shape[1]} wide, {z.shape[0]:,} rows on each of {comm.size} worker{'s' if comm.size > 1 else ''}"
@@ -87,9 +87,9 @@ def _train(
         metrics["before"] = before
     _write(folder, problem, state, test, metrics)
     if comm.rank == 0:
-        tracker.metrics(_flat({"final": metrics}), trainer.step_count)
+        log.tracker.metrics(flat_numbers({"final": metrics}), trainer.step_count)
         for name in ("config.yaml", "metrics.json", "history.jsonl"):
-            tracker.artifact(folder / name)
+            log.tracker.artifact(folder / name)
     return metrics
 
 
@@ -107,57 +107,3 @@ def _write(folder: Path, problem: Problem, state: State, test: Evaluation, metri
     if comm.rank == 0:
         write_projector(folder / "projector.safetensors", state.theta)
         write_json(folder / "metrics.json", metrics)
-
-
-class _Log:
-    """Lines for a person, `history.jsonl` for a program, MLflow, and the launcher's own report; rank 0 writes."""
-
-    def __init__(
-        self, folder: Path, rank: int, tracker: Tracker, forward: Callable[[dict[str, Any]], None] | None
-    ) -> None:
-        self.history = folder / "history.jsonl"
-        self.rank, self.tracker, self.forward = rank, tracker, forward
-        self.start = self.phase_start = time.monotonic()
-
-    def say(self, line: str) -> None:
-        """Print a line, once over all workers."""
-        if self.rank == 0:
-            print(line, flush=True)
-
-    def begin(self, phase: Phase, problem: Problem) -> None:
-        """Announce a phase."""
-        what = " and ".join(n for n, moves in (("projector", phase.train_theta), ("Z", phase.train_z)) if moves)
-        loss = f"balanced by {problem.settings.balance.group}" if phase.fair else "plain loss"
-        steps = problem.sampler.steps_per_epoch
-        self.phase_start = time.monotonic()
-        self.say(f"\nphase {phase.name}: {what}, {loss}, at most {phase.epochs} epochs of {steps} steps")
-
-    def report(self, record: dict[str, Any]) -> None:
-        """Record a validation."""
-        flat = _flat(record)
-        if self.rank == 0:
-            with self.history.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({**record, "seconds": time.monotonic() - self.start}) + "\n")
-            self.tracker.metrics(flat, record["step"])
-            spent = time.monotonic() - self.phase_start
-            left = spent / record["epoch"] * (record["epochs"] - record["epoch"])
-            print(
-                f"  epoch {record['epoch']:>3}/{record['epochs']}  loss {record['loss']:.4f}  "
-                f"{evaluation_line(record['valid'])}  {record['seconds_per_epoch']:.2f} s/epoch, "
-                f"at most {duration(left)} left{'  best' if record['best'] else ''}",
-                flush=True,
-            )
-        if self.forward is not None:
-            self.forward(flat)
-
-
-def _flat(value: Any, prefix: str = "") -> dict[str, float]:
-    """Numbers of a nested record under names joined by `/`; the rest is left out."""
-    if isinstance(value, dict):
-        items = value.items()
-    elif isinstance(value, list):
-        items = ((str(i), v) for i, v in enumerate(value))  # type: ignore[assignment]
-    else:
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        return {prefix: float(value)} if number else {}
-    return {k: v for name, part in items for k, v in _flat(part, f"{prefix}/{name}" if prefix else str(name)).items()}

@@ -1,0 +1,84 @@
+"""Where a run's news goes: lines for a person, `history.jsonl` for a program, MLflow, the launcher's own report."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from bifair_dist.progress import duration
+from bifair_dist.report.table import evaluation_line
+from bifair_dist.tracking import Tracker
+from bifair_dist.training.phases import Phase
+from bifair_dist.training.problem import Problem
+
+LOG_FILE = "train.log"
+
+
+class RunLog:
+    """Called on every worker; the first one writes `train.log`, `history.jsonl` and MLflow."""
+
+    def __init__(
+        self,
+        folder: Path,
+        rank: int,
+        tracker: Tracker,
+        forward: Callable[[dict[str, float]], None] | None = None,
+        echo: bool = True,
+    ) -> None:
+        self.folder, self.rank, self.tracker, self.forward, self.echo = folder, rank, tracker, forward, echo
+        self.start = self.phase_start = time.monotonic()
+
+    def say(self, line: str) -> None:
+        """A line for a person, once over all workers."""
+        if self.rank == 0:
+            self._append(LOG_FILE, line)
+            if self.echo:
+                print(line, flush=True)
+
+    def begin(self, phase: Phase, problem: Problem) -> None:
+        """Announce a phase."""
+        what = " and ".join(n for n, moves in (("projector", phase.train_theta), ("Z", phase.train_z)) if moves)
+        balance = problem.settings.balance
+        loss = f"{balance.rule} over {balance.group} at {balance.fairness_strength:g}" if phase.fair else "plain loss"
+        steps = problem.sampler.steps_per_epoch
+        self.phase_start = time.monotonic()
+        self.say(f"\nphase {phase.name}: {what}, {loss}, at most {phase.epochs} epochs of {steps} steps")
+
+    def report(self, record: dict[str, Any]) -> None:
+        """Record a validation."""
+        if self.rank == 0:
+            self._append("history.jsonl", json.dumps({**record, "seconds": time.monotonic() - self.start}))
+            self.tracker.metrics(flat_numbers(record), record["step"])
+            spent = time.monotonic() - self.phase_start
+            left = spent / record["epoch"] * (record["epochs"] - record["epoch"])
+            self.say(
+                f"  epoch {record['epoch']:>3}/{record['epochs']}  loss {record['loss']:.4f}  "
+                f"{evaluation_line(record['valid'], record['group'])}  {record['seconds_per_epoch']:.2f} s/epoch, "
+                f"at most {duration(left)} left{'  best' if record['best'] else ''}"
+            )
+        if self.forward is not None:
+            main = {name: v for name, v in record["valid"].items() if "@" in name}
+            for name, table in record["valid"]["groups"].items():
+                main |= {f"{name}/cv": table["cv"], f"{name}/min": table["min"]}
+            self.forward(flat_numbers({"loss": record["loss"], "epoch": record["epoch"], "valid": main}))
+
+    def _append(self, name: str, line: str) -> None:
+        with (self.folder / name).open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+
+
+def flat_numbers(value: Any, prefix: str = "") -> dict[str, float]:
+    """Numbers of a nested record under names joined by `/`; the rest is left out."""
+    if isinstance(value, dict):
+        items = value.items()
+    elif isinstance(value, list):
+        items = ((str(i), v) for i, v in enumerate(value))  # type: ignore[assignment]
+    else:
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        return {prefix: float(value)} if number else {}
+    return {
+        k: v for name, part in items for k, v in flat_numbers(part, f"{prefix}/{name}" if prefix else str(name)).items()
+    }

@@ -36,5 +36,9 @@ class DataSettings(Settings):
         why="titles are the one column that every dataset has",
     )
     embed_threads: int = setting(
-        0, "CPU threads of the encoder; 0: all cores", unit="threads", why="nothing else runs meanwhile", at_least=0
+        0,
+        "CPU threads of the encoder; 0: all cores, or OMP_NUM_THREADS",
+        unit="threads",
+        why="nothing else runs meanwhile",
+        at_least=0,
     )

@@ -18,7 +18,11 @@ class EmbedSettings(Settings):
         "{title}", "text of an item, columns of items.parquet in braces", why="every dataset has it"
     )
     threads: int = setting(
-        0, "CPU threads; 0: all cores", unit="threads", why="nothing else runs meanwhile", at_least=0
+        0,
+        "CPU threads; 0: all cores, or OMP_NUM_THREADS",
+        unit="threads",
+        why="nothing else runs meanwhile",
+        at_least=0,
     )
 
 

@@ -73,7 +73,9 @@ def embed(dataset: Catalog, folder: str | Path, *, template: str = "{title}", th
 
 
 def encode(texts: Sequence[str], *, threads: int = 0, quiet: bool = False) -> npt.NDArray[np.float32]:
-    """Unit vectors of texts, float32 [len(texts), 384]: on a GPU if there, else `threads` CPU threads (0: all)."""
+    """Unit vectors of texts, float32 [len(texts), 384]: on a GPU if there, else `threads` CPU threads.
+
+    0 threads: as torch chooses, which is all cores unless OMP_NUM_THREADS says otherwise."""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")  # read when the libraries below are imported
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     import torch
@@ -86,7 +88,7 @@ def encode(texts: Sequence[str], *, threads: int = 0, quiet: bool = False) -> np
     out = np.empty((len(texts), 384), np.float32)
     order = np.argsort([-len(text) for text in texts], kind="stable")  # equal lengths together: less padding
     before = torch.get_num_threads()
-    torch.set_num_threads(threads or os.cpu_count() or 1)
+    torch.set_num_threads(threads or before)
     try:
         with Progress("encoding item texts with MiniLM", len(texts), "items", quiet=quiet) as progress:
             for start in range(0, len(texts), CHUNK):

@@ -27,7 +27,7 @@ def topk(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
     Raises:
         ValueError: a score is nan.
     """
-    scores = scores.to(torch.float32) + 0.0  # radix selection on GPUs tells -0.0 from 0.0
+    scores = scores.to(torch.float32) + 0.0  # selection by bit pattern (GPUs) may tell -0.0 from 0.0
     n = scores.shape[1]
     # One more than asked for: if that one equals the last, the choice among the equals was arbitrary.
     values, index = torch.topk(scores, min(k + 1, n), dim=1)

@@ -75,7 +75,8 @@ def embed(dataset: Catalog, folder: str | Path, *, template: str = "{title}", th
 def encode(texts: Sequence[str], *, threads: int = 0, quiet: bool = False) -> npt.NDArray[np.float32]:
     """Unit vectors of texts, float32 [len(texts), 384]: on a GPU if there, else `threads` CPU threads.
 
-    0 threads: as torch chooses, which is all cores unless OMP_NUM_THREADS says otherwise."""
+    0 threads: as torch chooses, which is all cores unless OMP_NUM_THREADS says otherwise.
+    """
     os.environ.setdefault("HF_HUB_OFFLINE", "1")  # read when the libraries below are imported
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     import torch

@@ -39,6 +39,5 @@ def _equal_mass(descending: Index, groups: int) -> Index:
     after = np.clip(np.searchsorted(running, targets), 1, n)
     cuts = after - (targets - running[after - 1] < running[after] - targets)
     steps = np.arange(1, groups)
-    cuts = np.maximum.accumulate(np.maximum(cuts, steps) - steps) + steps
-    cuts = np.minimum(cuts, n - groups + steps)
+    cuts = np.maximum.accumulate(np.maximum(cuts, steps) - steps) + steps  # descending counts never cut too late
     return np.searchsorted(cuts, np.arange(n), side="right").astype(np.int64)

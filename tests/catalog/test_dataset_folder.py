@@ -55,6 +55,17 @@ def test_round_trip(folder: Path) -> None:
     assert dataset.manifest["groups"]["genre"]["sizes"] == genre.sizes().tolist()
 
 
+def test_groups_by_count_use_train_only(folder: Path) -> None:
+    dataset = read_dataset(folder)
+    for table, part in (("popularity", dataset.train.item), ("user_activity", dataset.train.user)):
+        group = dataset.groups[table]
+        counts = np.bincount(part, minlength=len(group.entity_index))
+        ranked = np.argsort(-counts, kind="stable")
+        assert group.group_index[ranked].tolist() == [
+            rank * len(group.labels) // len(counts) for rank in range(len(counts))
+        ]
+
+
 def test_files_are_as_the_architecture_says(folder: Path) -> None:
     assert pq.read_schema(folder / "items.parquet").names == ["item_id", "title", "genres", "description"]
     assert pq.read_schema(folder / "users.parquet").names == ["user_id", "gender"]

@@ -136,5 +136,7 @@ def test_generic_takes_gz_and_repeated_item_rows(generic: Path, tmp_path: Path) 
     write(generic / "interactions.csv.gz", text)
     with (generic / "items.csv").open("a") as stream:
         stream.write("2,Another title,Drama,\n")
+    write(generic / "items.csv", (generic / "items.csv").read_text().replace('"Heat"', '"  Heat "'))
     raw = read_source("generic", generic)
+    assert "Heat" in raw.items["title"].to_pylist()  # blanks around a title are taken off
     assert raw.notes == {"repeated item rows": 1} and "Another title" not in raw.items["title"].to_pylist()

@@ -39,7 +39,6 @@ def assemble(
     )
     items, repeated_items = align(items, "item_id", item_ids)
     title = pc.utf8_trim_whitespace(items["title"].cast(pa.string()))
-    title = pc.if_else(pc.equal(title, ""), pa.scalar(None, pa.string()), title)
     items = items.set_column(items.column_names.index("title"), "title", title)
     repeated_users = 0
     if users is not None:

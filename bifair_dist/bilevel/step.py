@@ -82,7 +82,7 @@ class BilevelStep:
         """Step number `count` of the phase; `outer_batch` is called only where the outer level moves."""
         record = StepRecord(torch.zeros(()))
         if self.balance is not None and self.balance.due(count):
-            self._refresh_weights(batch, record)
+            self.refresh_weights(batch, record)
         coefficients = self.coefficients(batch, record)
         if self.theta_optimizer is not None:
             record.g_theta, record.loss = self.places.inner_gradient(self.z, batch, coefficients)
@@ -140,7 +140,8 @@ class BilevelStep:
         assert self.membership is not None
         return torch.bincount(self.membership.pairs(batch, 0, batch.size)[1], minlength=self.membership.sizes.numel())
 
-    def _refresh_weights(self, batch: Batch, record: StepRecord) -> None:
+    def refresh_weights(self, batch: Batch, record: StepRecord) -> None:
+        """Recompute the groups' weights on this batch at the present (theta, Z)."""
         assert self.balance is not None and self.membership is not None
         counts = self._counts(batch)
         example, group = self.membership.pairs(batch, batch.start, batch.stop)

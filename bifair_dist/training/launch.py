@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import time
 from contextlib import suppress
 from dataclasses import replace
@@ -21,6 +22,7 @@ from bifair_dist.embedding.minilm import ensure_representations
 from bifair_dist.errors import UserError
 from bifair_dist.progress import duration
 from bifair_dist.report.table import before_after
+from bifair_dist.training.problem import check_fits
 from bifair_dist.training.worker import Place, train_worker
 
 
@@ -61,6 +63,7 @@ def with_data(settings: TrainSettings) -> TrainSettings:
                 folder.parent.mkdir(parents=True, exist_ok=True)
                 generate_dataset(folder)
     dataset = read_dataset(folder)
+    check_fits(settings, dataset, _workers(settings))
     representations = ensure_representations(dataset, data)
     start = settings.training.warm_start
     if start:
@@ -73,6 +76,12 @@ def with_data(settings: TrainSettings) -> TrainSettings:
         data=replace(data, dataset=str(folder), representations=str(representations.absolute())),
         training=replace(settings.training, warm_start=start),
     )
+
+
+def _workers(settings: TrainSettings) -> int:
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        return int(os.environ["WORLD_SIZE"])
+    return 1 if settings.cluster.launcher == "inline" else settings.cluster.workers
 
 
 def make_run_folder(settings: TrainSettings) -> Path:
@@ -95,12 +104,9 @@ def make_run_folder(settings: TrainSettings) -> Path:
 
 
 def _remove_if_untouched(folder: Path) -> None:
-    """A run that failed before its first validation leaves no folder in the way of the next try."""
-    if not (folder / "history.jsonl").exists():
-        for name in ("config.yaml", "mlflow_run_id"):
-            (folder / name).unlink(missing_ok=True)
-        with suppress(OSError):
-            folder.rmdir()
+    """A run that failed before anything was trained leaves no folder in the way of the next try."""
+    if not (folder / "train.log").exists():
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _under_torchrun(settings: TrainSettings) -> Path:

@@ -59,7 +59,7 @@ def write_representations(folder: Path, dataset: Dataset, z: Tensor, comm: Comm,
     """`item_representations/`: every worker writes its own rows as a shard, the first one the manifest."""
     start, stop = row_range(dataset.n_items, comm.size, comm.rank)
     folder.mkdir(parents=True, exist_ok=True)
-    rows = z[: stop - start].detach().to("cpu", torch.float32).numpy()
+    rows = z[: stop - start].detach().cpu().numpy()
     shard = write_shard(folder, comm.rank, dataset.item_ids[start:stop], rows) if stop > start else None
     shards = [shard]
     if comm.size > 1:

@@ -74,9 +74,14 @@ class Problem:
 
     def with_fixed_users(self, z: Tensor) -> Problem:
         """The same with users' inputs taken from `z` once, and no longer following it."""
-        with torch.no_grad():
-            inputs = self.ranking_model.pooled(z)
-        model, ranking = replace(self.model, user_inputs=inputs), replace(self.ranking_model, user_inputs=inputs)
+
+        def fixed(model: AlphaRec) -> AlphaRec:
+            with torch.no_grad():
+                return replace(model, user_inputs=model.pooled(z))
+
+        ranking = fixed(self.ranking_model)
+        # Pairs carved off for the outer level must not reach the inner one through the users' inputs.
+        model = ranking if self.model is self.ranking_model else fixed(self.model)
         return replace(self, model=model, ranking_model=ranking)
 
 
@@ -84,13 +89,7 @@ def load_problem(settings: TrainSettings, comm: Comm, device: torch.device) -> P
     """Read the dataset and build a worker's `Problem`. Raises `UserError` where settings and data do not fit."""
     dataset = read_dataset(settings.data.dataset, verify=comm.rank == 0)
     training, model = settings.training, settings.model
-    if len(dataset.train) == 0:
-        raise UserError(f"{settings.data.dataset}: no training pairs; prepare it with other options")
-    if comm.size > model.output:
-        raise UserError(
-            f"cluster.workers is {comm.size}, but each worker needs a column of the model's space, which has "
-            f"{model.output} (model.output); use fewer workers"
-        )
+    check_fits(settings, dataset, comm.size)
     user, item = torch.from_numpy(dataset.train.user), torch.from_numpy(dataset.train.item)
     outer: tuple[Tensor, Tensor] | None = None
     inner_user, inner_item = user, item
@@ -129,15 +128,26 @@ def load_problem(settings: TrainSettings, comm: Comm, device: torch.device) -> P
     )
 
 
+def check_fits(settings: TrainSettings, dataset: Dataset, workers: int) -> None:
+    """Refuse settings that this dataset or this number of workers cannot serve. Raises `UserError`."""
+    if len(dataset.train) == 0:
+        raise UserError(f"{settings.data.dataset}: no training pairs; prepare it with other options")
+    if workers > settings.model.output:
+        raise UserError(
+            f"{workers} workers, but each needs a column of the model's space, which has {settings.model.output} "
+            "(model.output); lower --cluster.workers"
+        )
+    name = settings.balance.group
+    if settings.training.method != "alpharec" and name not in dataset.groups:
+        known = ", ".join(dataset.groups) or "none"
+        raise UserError(f"balance.group: {dataset.folder} has no group table {name!r}; it has: {known}")
+
+
 def _membership(settings: TrainSettings, dataset: Dataset) -> Membership | None:
     """The group table that training balances; None for a method that balances none."""
     if settings.training.method == "alpharec":
         return None
-    name = settings.balance.group
-    if name not in dataset.groups:
-        known = ", ".join(dataset.groups) or "none"
-        raise UserError(f"balance.group: {dataset.folder} has no group table {name!r}; it has: {known}")
-    table = dataset.groups[name]
+    table = dataset.groups[settings.balance.group]
     n = dataset.n_items if table.entity == "item" else dataset.n_users
     index, group = torch.from_numpy(table.entity_index), torch.from_numpy(table.group_index)
     return Membership.of(table.entity, index, group, n, len(table.labels))

@@ -114,7 +114,7 @@ def _as_user_error(error: Exception) -> BaseException:
     for rank in sorted(failures):
         cause: BaseException | None = failures[rank]
         while cause is not None:
-            if isinstance(cause, UserError | FloatingPointError):
-                return UserError(str(cause))
+            if isinstance(cause, UserError):
+                return cause
             cause = cause.__cause__ or getattr(cause, "cause", None)
     return error

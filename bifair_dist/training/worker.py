@@ -24,7 +24,8 @@ from bifair_dist.training.outputs import (
 from bifair_dist.training.phases import phases_of
 from bifair_dist.training.problem import Problem, load_problem
 from bifair_dist.training.run_log import RunLog, flat_numbers
-from bifair_dist.training.trainer import State, Trainer
+from bifair_dist.training.steps import State
+from bifair_dist.training.trainer import Trainer
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,10 @@ class BalanceSettings(Settings):
         0.5, "entropy: look-ahead, as a share of the largest at which no predicted loss can turn negative",
         unit="share", why="a real learning rate in its place puts all weight on one group", above=0, below=1,
     )  # fmt: skip
+    entropy_floor: float = setting(
+        0.5, "entropy: least weight of a group, as a share of an even weight; 0: the bare rule", unit="share",
+        why="without it the optimum is often a vertex, which ignores all groups but one", at_least=0, below=1,
+    )  # fmt: skip
     frank_wolfe_steps: int = setting(
         20,
         "most Frank-Wolfe iterations (T)",
@@ -36,7 +40,7 @@ class BalanceSettings(Settings):
         at_least=1,
     )
     entropy_lambda: float = setting(
-        0.1, "entropy_mgda: weight of the entropy against the gradients' norm", unit="squared gradient norm",
+        0.1, "entropy_mgda: weight of the entropy against the gradients' norm", unit="mean squared gradient norm",
         why="keeps every group's weight off zero", above=0,
     )  # fmt: skip
     dro_step: float = setting(

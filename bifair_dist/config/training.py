@@ -61,12 +61,6 @@ class TrainingSettings(Settings):
         "", "run folder whose projector and Z to start from, which skips the base phase", unit="path",
         why="several runs can share one base phase",
     )  # fmt: skip
-    strategy: Literal["ddp", "deepspeed"] = setting(
-        "ddp",
-        "what carries the projector's update over the workers",
-        why="the projector is small; needs no extra package",
-    )
-
     def check(self) -> None:
         """The metric must be one that evaluation at k computes."""
         if not re.fullmatch(rf"(recall|ndcg|hit_ratio)@{self.k}", self.metric):

@@ -40,6 +40,7 @@ def build_step(
         rule = make_rule(
             s.rule,
             rho=s.rho,
+            entropy_floor=s.entropy_floor,
             frank_wolfe_steps=s.frank_wolfe_steps,
             entropy_lambda=s.entropy_lambda,
             dro_step=s.dro_step,

@@ -73,7 +73,7 @@ def test_entropy_against_scipy(n, kind, floor):
     for seed in range(2):
         losses, gram = problem(seed, n, kind, 3.0, 6.0)
         a = look_ahead(losses, gram, 0.5)
-        s = Entropy(floor=floor, frank_wolfe_steps=MANY_STEPS).solve(losses, gram)
+        s = Entropy(entropy_floor=floor, frank_wolfe_steps=MANY_STEPS).solve(losses, gram)
         reached = predicted_entropy(losses, gram, a, s.weights)
         best = -slsqp(
             lambda w, a=a, losses=losses, gram=gram: -predicted_entropy(losses, gram, a, w),
@@ -86,7 +86,7 @@ def test_entropy_against_scipy(n, kind, floor):
         g = entropy_gradient(losses, gram, a, s.weights)
         gap = (1 - floor) * g.max() + floor * g.mean() - g @ s.weights
         assert gap == pytest.approx(s.gap, abs=1e-10)
-        early = Entropy(floor=floor, frank_wolfe_steps=1).solve(losses, gram)
+        early = Entropy(entropy_floor=floor, frank_wolfe_steps=1).solve(losses, gram)
         g = entropy_gradient(losses, gram, a, early.weights)
         assert early.gap == pytest.approx((1 - floor) * g.max() + floor * g.mean() - g @ early.weights, abs=1e-15)
 

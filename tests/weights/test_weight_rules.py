@@ -103,13 +103,13 @@ def test_entropy_never_collapses_to_one_group_at_default_settings(n, kind):
 
 def test_bare_entropy_does_collapse_which_is_why_there_is_a_floor():
     losses, gram = np.array([2.0, 6.0]), np.eye(2)
-    assert weights("entropy", losses, gram, floor=0.0).tolist() == [0.0, 1.0]
+    assert weights("entropy", losses, gram, entropy_floor=0.0).tolist() == [0.0, 1.0]
     assert weights("entropy", losses, gram).numpy() == pytest.approx([0.25, 0.75])
 
 
 def test_entropy_known_answer_in_the_interior():
     # Orthogonal unit gradients: a = 2.5, and 5 - 2.5 w1 = 5.2 - 2.5 w2 makes the losses equal.
-    w = weights("entropy", np.array([5.0, 5.2]), np.eye(2), floor=0.0)
+    w = weights("entropy", np.array([5.0, 5.2]), np.eye(2), entropy_floor=0.0)
     assert w.numpy() == pytest.approx([0.46, 0.54], abs=1e-9)
 
 

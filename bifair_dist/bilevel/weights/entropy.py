@@ -17,7 +17,7 @@ makes them equal, so all weight goes to the second; gradients that are alike, or
 the same at nearly any losses. (Losses drawn from [2, 6], 9 groups: a tenth of the optima for independent gradients,
 half where one dominates, four fifths where they share a direction.) Then the step ignores every other group, which is
 the failure the paper names. So the search runs over the simplex shrunk towards its centre: every group keeps at least
-`floor` / G, and no group has more than 1 - floor + floor / G. `floor` = 0 is the bare problem. Direction as in EPO
+floor / G, and no group has more than 1 - floor + floor / G. A floor of 0 is the bare problem. Direction as in EPO
 search with equal preferences (Mahapatra & Rajan, ICML 2020).
 """
 
@@ -37,14 +37,14 @@ from bifair_dist.bilevel.weights.rule import RuleContext, to_float64, to_weights
 class Entropy:
     """Maximise the entropy of the predicted loss shares.
 
-    `rho` in (0, 1): look-ahead as a share of the longest admissible; `floor` in [0, 1): least weight of a group as a
-    share of an even weight; `frank_wolfe_steps`: most iterations (T).
+    `rho` in (0, 1): look-ahead as a share of the longest admissible; `entropy_floor` in [0, 1): least weight of a
+    group as a share of an even weight; `frank_wolfe_steps`: most iterations (T).
     """
 
     name: ClassVar[str] = "entropy"
     needs_gram: ClassVar[bool] = True
     rho: float = 0.5
-    floor: float = 0.5
+    entropy_floor: float = 0.5
     frank_wolfe_steps: int = 20
 
     def __call__(self, losses: Tensor, gram: Tensor | None, context: RuleContext) -> Tensor:
@@ -58,10 +58,10 @@ class Entropy:
         # The look-ahead undoes any scale of the gradients; this one keeps tiny ones off underflow.
         gram = gram / (np.abs(gram).max() or 1.0)
         a = look_ahead(losses, gram, self.rho)
-        keep = 1.0 - self.floor
+        keep = 1.0 - self.entropy_floor
 
         def shrunk(v: Vector) -> Vector:
-            return self.floor / n + keep * v
+            return self.entropy_floor / n + keep * v
 
         def gradient(v: Vector) -> Vector:
             return keep * entropy_gradient(losses, gram, a, shrunk(v))

@@ -77,8 +77,8 @@ def table(check: HypergradientCheck, settings: TrainSettings) -> str:
         check.about,
         f"||v|| = {exact.v_norm:.4g} (d_theta L_out); first-order term ||d_Z L_out|| = {exact.first_norm:.4g}; "
         f"second-order term ||s|| = {float(exact.second.norm()):.4g}",
-        f"with bilevel.xi = {exact.xi:g} the second-order term is {exact.share:.2g} of the first-order one: what its "
-        "error leaves in g_Z is at most that much of it",
+        f"with bilevel.xi = {exact.xi:g} the second-order term is {exact.share:.2g} times the first-order one"
+        + (": its error hardly reaches g_Z" if exact.share < 0.1 else ": its error reaches g_Z"),
         "",
         "| eps | e = eps/‖v‖ | units across a kink | s fp32: error | cosine | s fp64: error | cosine "
         "| g_Z fp32: error | cosine | g_Z fp64: error | cosine |",

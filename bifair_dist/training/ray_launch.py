@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,7 @@ def _start(settings: TrainSettings) -> None:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     address = settings.cluster.address or os.environ.get("RAY_ADDRESS") or None
     local: dict[str, Any] = {} if address else {"num_cpus": max(os.cpu_count() or 1, _cpus_wanted(settings))}
+    _check_reachable(address)
     try:
         ray.init(
             address=address or "local",
@@ -83,6 +85,17 @@ def _start(settings: TrainSettings) -> None:
         )
     except ConnectionError as error:
         raise UserError(f"cluster.address: no Ray cluster at {address!r} ({str(error).splitlines()[0]})") from None
+
+
+def _check_reachable(address: str | None) -> None:
+    """Ray itself tries for minutes, with pages of warnings, before it gives up on an address where nothing listens."""
+    host, _, port = (address or "").rpartition("://")[2].rstrip("/").rpartition(":")
+    if not host or not port.isdecimal():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+    except (OSError, OverflowError) as error:
+        raise UserError(f"cluster.address: no Ray cluster answers at {address} ({error})") from None
 
 
 def _cpus_wanted(settings: TrainSettings) -> int:

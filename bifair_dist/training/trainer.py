@@ -56,7 +56,8 @@ class Trainer:
                 # Where theta stands still there is no inner loss; the outer one is what Z went down on.
                 loss = float(record.loss if phase.train_theta or record.outer_loss is None else record.outer_loss)
                 _check_finite(loss, phase, epoch, s)
-                losses += torch.tensor([loss * batch.size, batch.size / self.problem.comm.size])
+                losses[0] += loss * batch.size
+                losses[1] += batch.size / self.problem.comm.size
                 count += 1
                 self.step_count += 1
             seconds = time.monotonic() - start

@@ -1,0 +1,111 @@
+"""What a person can get wrong with jobs/train.py: one line, exit code 2, nothing left behind."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small_runs import Small, command_line, history_of, quick
+
+from bifair_dist.catalog.generated import generate_dataset
+
+ROOT = Path(__file__).resolve().parents[2]
+Job = Callable[..., tuple[int, str, str]]
+
+
+def the_line(code: int, err: str) -> str:
+    """The one line of an error; warnings of torch about its sparse formats are not about the error."""
+    assert code == 2 and "Traceback" not in err
+    lines = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1 and err.rstrip().endswith(lines[0])
+    return lines[0]
+
+
+def test_help(job: Job) -> None:
+    code, out, err = job("train", "--help")
+    assert code == 0 and not err
+    assert out.startswith("Train BiFair") and "--bilevel.eta FLOAT = 0.001" in out and "Default: " in out
+    assert max(map(len, out.splitlines())) <= 125
+
+
+def test_without_what_only_ray_or_mlflow_need(small: Small, tmp_path: Path) -> None:
+    """`--help` and an unknown setting answer without loading torch or Ray."""
+    code = (
+        "import runpy, sys; sys.argv = ['jobs/train.py', '--bilevel.etta', '1']\n"
+        "try: runpy.run_path('jobs/train.py', run_name='__main__')\n"
+        "except SystemExit as end: print(end.code, sorted({'torch', 'ray', 'mlflow'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.strip() == "2 []", done.stdout + done.stderr
+    assert the_line(2, done.stderr).endswith("did you mean bilevel.eta?; --help lists all")
+
+
+MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
+    "setting": ({"bilevel.etta": 1}, r"unknown setting bilevel.etta; did you mean bilevel.eta?"),
+    "value": ({"bilevel.eta": -1}, "bilevel.eta must be above 0"),
+    "group": ({"balance.group": "gender"}, "has no group table 'gender'; it has: popularity, genre, provider"),
+    "dataset": ({"data.dataset": "{tmp}/nowhere"}, "nowhere: no dataset here (manifest.json not found)"),
+    "no vectors": ({"data.representations": "{tmp}"}, "no item representations here (manifest.json not found)"),
+    "other vectors": ({"data.dataset": "{tmp}/other"}, "made for another dataset: "),
+    "columns": ({"cluster.workers": 9}, "9 workers, but each needs a column of the model's space, which has 6"),
+    "warm start": ({"training.warm_start": "{tmp}"}, "has no projector.safetensors; give the folder of a finished run"),
+    "run name": ({"training.run_name": "a/b"}, "training.run_name: 'a/b' is not a plain folder name"),
+    "cluster": ({"cluster.address": "127.0.0.1:1"}, "cluster.address: no Ray cluster answers at 127.0.0.1:1"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_one_line(job: Job, small: Small, tmp_path: Path, mistake: str) -> None:
+    changes, line = MISTAKES[mistake]
+    changes = {k: v.format(tmp=tmp_path) if isinstance(v, str) else v for k, v in changes.items()}
+    if mistake == "other vectors":
+        generate_dataset(tmp_path / "other", seed=1, n_items=150, n_users=100)
+    runs = tmp_path / "runs"
+    code, _, err = job("train", *command_line(quick(small, runs, {"cluster.launcher": "ray"} | changes)))
+    assert line in the_line(code, err)
+    assert not runs.exists() or not list(runs.iterdir())
+
+
+def test_a_run_that_exists_is_not_touched(job: Job, small: Small, tmp_path: Path) -> None:
+    (tmp_path / "runs" / "mine").mkdir(parents=True)
+    (tmp_path / "runs" / "mine" / "metrics.json").write_text("precious")
+    code, _, err = job("train", *command_line(quick(small, tmp_path / "runs", {"training.run_name": "mine"})))
+    assert "this run exists; choose another --training.run_name" in the_line(code, err)
+    assert [p.name for p in (tmp_path / "runs" / "mine").iterdir()] == ["metrics.json"]
+    assert (tmp_path / "runs" / "mine" / "metrics.json").read_text() == "precious"
+
+
+DIVERGES = {"bilevel.theta_lr": 1e30, "training.run_name": "diverged", "tracking.enabled": True}
+SAYS = "the loss is not finite in phase bilevel, epoch 1, step 2: training diverged; lower --bilevel.eta"
+
+
+def what_stays(folder: Path) -> None:
+    """A run that had begun keeps its history, and MLflow says how it ended."""
+    from mlflow.tracking import MlflowClient
+
+    assert [record["phase"] for record in history_of(folder)] == ["base"]
+    assert (folder / "config.yaml").is_file() and not (folder / "metrics.json").exists()
+    client = MlflowClient(f"sqlite:///{folder.parent / 'mlflow.db'}")
+    assert client.get_run((folder / "mlflow_run_id").read_text().strip()).info.status == "FAILED"
+
+
+def test_a_diverged_run_names_the_step(job: Job, small: Small, tmp_path: Path) -> None:
+    code, _, err = job("train", *command_line(quick(small, tmp_path / "runs", DIVERGES)))
+    assert SAYS in the_line(code, err)
+    what_stays(tmp_path / "runs" / "diverged")
+
+
+def test_a_failure_of_a_ray_worker_reaches_the_person(small: Small, tmp_path: Path) -> None:
+    settings = quick(small, tmp_path / "runs", DIVERGES | {"cluster.launcher": "ray", "cluster.workers": 2})
+    done = subprocess.run(
+        [sys.executable, "jobs/train.py", *command_line(settings)],
+        cwd=ROOT, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert SAYS in the_line(done.returncode, done.stderr)
+    assert "phase bilevel" in done.stdout and "Traceback" not in done.stdout
+    what_stays(tmp_path / "runs" / "diverged")

@@ -38,8 +38,9 @@ def z_gradient(loss: Loss, theta: Theta, z: Tensor) -> Tensor:
     tf32 = torch.backends.cuda.matmul.allow_tf32
     torch.backends.cuda.matmul.allow_tf32 = False
     try:
-        with torch.autocast(z.device.type, enabled=False):
-            value = loss(theta, z)
-        return torch.autograd.grad(value, z)[0]
+        with torch.autocast(
+            z.device.type, enabled=False
+        ):  # around the backward pass too, which has products of its own
+            return torch.autograd.grad(loss(theta, z), z)[0]
     finally:
         torch.backends.cuda.matmul.allow_tf32 = tf32

@@ -1,0 +1,95 @@
+"""The graph, its products and LightGCN against dense matrices."""
+
+from __future__ import annotations
+
+import dense_backbone as dense
+import pytest
+import torch
+from dense_backbone import relative
+
+from bifair_dist.model.csr import Csr
+from bifair_dist.model.graph import Graph, build_graph
+from bifair_dist.model.propagation import SparseProduct, light_gcn, mean_of_items, to_items, to_users
+
+
+def graph_of(p: dense.Problem, dtype: torch.dtype = torch.float64) -> Graph:
+    return build_graph(p.user, p.item, p.n_users, p.n_items, dtype)
+
+
+def random(*shape: int, seed: int = 1) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def test_graph_holds_the_adjacency_and_its_transpose() -> None:
+    p = dense.problem()
+    graph, r = graph_of(p), p.adjacency
+    assert torch.equal(graph.forward.to_dense(), r) and torch.equal(graph.backward.to_dense(), r.T)
+    assert torch.equal(graph.user_degree.squeeze(1), r.sum(1).clamp(min=1))
+    assert torch.equal(graph.item_degree.squeeze(1), r.sum(0).clamp(min=1))
+    assert (graph.n_users, graph.n_items, graph.n_edges) == (9, 11, 40)
+
+
+def test_products_are_sums_over_neighbours() -> None:
+    p = dense.problem()
+    graph, r = graph_of(p), p.adjacency
+    items, users = random(p.n_items, 3), random(p.n_users, 3)
+    assert relative(to_users(items, graph), r @ items) < 1e-14
+    assert relative(to_items(users, graph), r.T @ users) < 1e-14
+
+
+@pytest.mark.parametrize("layers", [0, 1, 2, 4])
+def test_light_gcn_is_the_mean_of_matrix_powers(layers: int) -> None:
+    p = dense.problem(2)
+    users, items = random(p.n_users, 3), random(p.n_items, 3, seed=2)
+    expected = dense.propagate(p.adjacency, torch.cat([users, items]), layers)
+    ours = torch.cat(light_gcn(users, items, graph_of(p), layers))
+    assert relative(ours, expected) < 1e-14
+
+
+def test_isolated_nodes_keep_a_share_of_their_own_layer_and_never_divide_by_zero() -> None:
+    p = dense.problem()
+    users, items = random(p.n_users, 3), random(p.n_items, 3, seed=2)
+    out_users, out_items = light_gcn(users, items, graph_of(p), 2)
+    torch.testing.assert_close(out_users[-1], users[-1] / 3)
+    torch.testing.assert_close(out_items[-2:], items[-2:] / 3)
+    assert torch.equal(mean_of_items(items, graph_of(p))[-1], torch.zeros(3, dtype=torch.float64))
+
+
+def test_a_graph_without_edges() -> None:
+    none = torch.empty(0, dtype=torch.int64)
+    graph = build_graph(none, none, 2, 3, torch.float64)
+    users, items = light_gcn(random(2, 2), random(3, 2), graph, 2)
+    assert relative(users, random(2, 2) / 3) < 1e-15 and relative(items, random(3, 2) / 3) < 1e-15
+
+
+def test_columns_do_not_mix() -> None:
+    """What lets every worker propagate a few columns by itself."""
+    p = dense.problem()
+    users, items, graph = random(p.n_users, 5), random(p.n_items, 5, seed=2), graph_of(p)
+    whole = torch.cat(light_gcn(users, items, graph, 2))
+    parts = [torch.cat(light_gcn(users[:, c], items[:, c], graph, 2)) for c in (slice(0, 2), slice(2, 5))]
+    assert relative(torch.cat(parts, dim=1), whole) < 1e-15
+
+
+def test_product_can_be_differentiated_twice() -> None:
+    p = dense.problem()
+    graph = graph_of(p)
+    x = random(p.n_items, 2).requires_grad_()
+
+    def product(x: torch.Tensor) -> torch.Tensor:
+        y: torch.Tensor = SparseProduct.apply(x, graph.forward, graph.backward)
+        return y * y  # so that the second derivative is not zero
+
+    assert torch.autograd.gradcheck(product, (x,))
+    assert torch.autograd.gradgradcheck(product, (x,))
+
+
+def test_csr_rows_in_any_order_of_pairs() -> None:
+    row, column = torch.tensor([3, 0, 3, 1, 0]), torch.tensor([2, 9, 0, 4, 1])
+    rows = Csr.of(row, column, 5)
+    assert rows.indptr.tolist() == [0, 2, 3, 3, 5, 5]
+    assert rows.columns.tolist() == [1, 9, 4, 0, 2]
+    position, found = rows.expand(torch.tensor([3, 2, 0, 3]))
+    assert position.tolist() == [0, 0, 2, 2, 3, 3] and found.tolist() == [0, 2, 1, 9, 0, 2]
+    assert all(t.numel() == 0 for t in rows.expand(torch.tensor([4, 2])))
+    assert all(t.numel() == 0 for t in rows.expand(torch.empty(0, dtype=torch.int64)))

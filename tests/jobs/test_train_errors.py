@@ -66,8 +66,9 @@ def test_a_mistake_is_one_line(job: Job, small: Small, tmp_path: Path, mistake: 
     if mistake == "other vectors":
         generate_dataset(tmp_path / "other", seed=1, n_items=150, n_users=100)
     runs = tmp_path / "runs"
-    code, _, err = job("train", *command_line(quick(small, runs, {"cluster.launcher": "ray"} | changes)))
+    code, out, err = job("train", *command_line(quick(small, runs, {"cluster.launcher": "ray"} | changes)))
     assert line in the_line(code, err)
+    assert "run folder" not in out or mistake == "cluster", "told only after a folder was made, or by a worker"
     assert not runs.exists() or not list(runs.iterdir())
 
 

@@ -6,8 +6,8 @@
 `hypergradient`: error and cosine of the finite difference against the exact hypergradient (float64) over a grid of
 eps in fp32 and fp64, with the best eps in fp32. Measured at the state of RUN, or else at the initial projector.
 
-Hardware: one process on one core. Time: 10 seconds on 90,000 pairs (docs/hypergradient.md has results). Nothing is written but the cache of
-encoded titles.
+Hardware: one process on one core. Time: 10 seconds on 90,000 pairs (docs/hypergradient.md has results). Nothing is
+written but the cache of encoded titles.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ TAGS = ("pool", "nodes", "batch", "gram", "theta", "v")
 
 def example(users: str, count: int, size: int) -> dict[str, int]:
     """Largest number of bytes that a worker sends, by tag, in a step with (count 0) or without new weights."""
-    case = Case(**{name: getattr(EXAMPLE, name) for name in EXAMPLE.__slots__} | {"users": users})  # type: ignore[arg-type]
+    case = Case(**{name: getattr(EXAMPLE, name) for name in EXAMPLE.__slots__} | {"users": users})
     examples = [stop - start for start, stop in slices_of(case.batch_size, size)]
     ranks = [step_bytes(case, size, r, examples, count, 4, examples) for r in range(size)]
     worst = {tag: max(r.get(tag, 0) for r in ranks) for tag in TAGS}

@@ -11,6 +11,11 @@ Writes a run folder (config, metrics, recommendations, refined representations) 
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also runs where the package is not installed
+
 from bifair_dist.config import TrainSettings, parse
 from bifair_dist.errors import run_job
 

@@ -32,12 +32,13 @@ class TrainingSettings(Settings):
         at_least=0,
     )
     bilevel_epochs: int = setting(
-        40, "most epochs of the bi-level phase", unit="epochs", why="patience stops it sooner", at_least=0
+        100, "most epochs of the bi-level phase", unit="epochs", why="patience stops it sooner", at_least=0
     )
     eval_every: int = setting(5, "epochs between validations, base phase", unit="epochs", why="AlphaRec's", at_least=1)
     bilevel_eval_every: int = setting(
-        1, "epochs between validations, bi-level phase", unit="epochs", why="this phase is short", at_least=1
-    )
+        5, "epochs between validations, bi-level phase", unit="epochs", why="the base phase's, so that both stop alike",
+        at_least=1,
+    )  # fmt: skip
     patience: int = setting(
         5, "validations without a better value after which a phase stops", unit="validations",
         why="one or two flat ones are noise", at_least=1,

@@ -62,6 +62,7 @@ class TrainingSettings(Settings):
         "", "run folder whose projector and Z to start from, which skips the base phase", unit="path",
         why="several runs can share one base phase",
     )  # fmt: skip
+
     def check(self) -> None:
         """The metric must be one that evaluation at k computes."""
         if not re.fullmatch(rf"(recall|ndcg|hit_ratio)@{self.k}", self.metric):

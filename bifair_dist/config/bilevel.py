@@ -25,8 +25,8 @@ class BilevelSettings(Settings):
         why="as in the base phase", above=0,
     )  # fmt: skip
     xi: float = setting(
-        0.01, "step of the projector's one-step unroll inside the hypergradient; 0: first order", unit="per step",
-        why="the scale of a DARTS inner step; 1 cost accuracy", at_least=0,
+        0.001, "step of the projector's one-step unroll inside the hypergradient; 0: first order", unit="per step",
+        why="from a trained projector .01 overshoots, and cost accuracy (docs/hypergradient.md)", at_least=0,
     )  # fmt: skip
     eps: float = setting(
         0.01, "finite difference: the projector is moved by e v with e = eps / ||v||", unit="norm of theta",

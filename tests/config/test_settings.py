@@ -203,7 +203,7 @@ def test_ranges(key: str, bad: float) -> None:
 
 def test_base_defaults_are_those_of_the_method() -> None:
     settings = TrainSettings()
-    assert (settings.bilevel.xi, settings.balance.rule, settings.model.tau) == (0.01, "entropy", 0.15)
+    assert (settings.bilevel.xi, settings.balance.rule, settings.model.tau) == (0.001, "entropy", 0.15)
     assert settings.bilevel.hypergradient == "finite_difference"
 
 

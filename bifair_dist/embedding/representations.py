@@ -110,7 +110,7 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
     path = Path(folder) / "manifest.json"
     if not path.is_file():
         raise UserError(
-            f"{folder}: no item representations here (manifest.json not found); make them with jobs/embed.py"
+            f"{folder}: no item representations here (no manifest.json); make them with python -m bifair_dist.embedding"
         )
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
@@ -118,7 +118,9 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError):
         complete = False
     if not complete:
-        raise UserError(f"{path}: not the manifest of item representations; make them again with jobs/embed.py")
+        raise UserError(
+            f"{path}: not the manifest of item representations; make them again with python -m bifair_dist.embedding"
+        )
     if manifest["format_version"] != FORMAT_VERSION:
         raise UserError(
             f"{path}: format version {manifest['format_version']}, this program reads {FORMAT_VERSION}; embed again"

@@ -110,7 +110,8 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
     path = Path(folder) / "manifest.json"
     if not path.is_file():
         raise UserError(
-            f"{folder}: no item representations here (no manifest.json); make them with python -m bifair_dist.embedding"
+            f"{folder}: no item representations here (manifest.json not found); "
+            "make them with python -m bifair_dist.embedding"
         )
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))

@@ -52,9 +52,13 @@ def problem(seed: int, n_users: int, n_items: int, *, ties: bool = True, density
         membership("genre", "item", n_items, ("a", "b", "c", "d", "nobody"), 4, 0.35),
         membership("side", "user", n_users, ("x", "y", "nobody"), 2, 0.5),
     )
+
+    def pairs(marked: torch.Tensor) -> UserItems:
+        user, item = marked.nonzero().unbind(1)
+        return UserItems.from_pairs(user, item, n_users)
+
     return Problem(
-        rows(n_users), rows(n_items), UserItems.from_pairs(*known.nonzero().T, n_users),
-        UserItems.from_pairs(*test.nonzero().T, n_users), users, groups,
+        rows(n_users), rows(n_items), pairs(known), pairs(test), users, groups,
     )  # fmt: skip
 
 

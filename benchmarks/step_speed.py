@@ -6,7 +6,8 @@
 In every round each contestant takes one step, in a rotating order; ratios are taken within a round. Run it on an idle
 machine: slow drifts cancel out of the ratios, but where other jobs hold the cores each parallel region waits for a
 thread that does not run, and a step of many short regions (ours) then loses more than one of few long ones (the
-reference): 300 ms with one thread became 2,800 with two at a load of 5 on 2 cores.
+reference): 120 ms with one thread were 1,500 with two at a load of 3 to 4 on 2 cores (AlphaRec step, ml-1m), and 125
+with OMP_WAIT_POLICY=PASSIVE, under which threads that wait give up their core. Set it where cores are shared.
 
 Everything a step needs is timed, drawing its batch included. New weights (every `balance.refresh` steps) are timed
 apart and count with 1/refresh. Exit code 1 where a requirement is missed.
@@ -206,7 +207,7 @@ def main() -> int:
     parser.add_argument("--result", type=Path, default=ROOT / "benchmarks" / "results" / "step_speed.md")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    load = os.getloadavg()
+    load, policy = os.getloadavg(), os.environ.get("OMP_WAIT_POLICY", "not set")
     shapes: list[tuple[str, Pairs, Tensor]] = []
     for dataset, folder in zip(args.dataset, args.representations, strict=True):
         from bifair_dist.catalog.dataset import read_dataset
@@ -229,7 +230,7 @@ def main() -> int:
         [
             "# Seconds per training step against AlphaRec's published step",
             "",
-            *record(paths, f"1 worker, {args.threads} threads", load),
+            *record(paths, f"1 worker, {args.threads} threads, OMP_WAIT_POLICY {policy}", load),
             "",
             "Reference: `benchmarks/alpharec_reference.py`, h = min(8 d, 4,718,592 / d), 256 negatives per example.",
             "Ours: `jobs/train.py`'s step at its defaults (256 negatives shared by the batch, known items masked,",

@@ -70,6 +70,8 @@ def _start(settings: TrainSettings) -> None:
     threads = str(settings.cluster.threads)
     # Two OpenMP pools on two cores made a run 20x slower: the number is set before a worker imports torch.
     variables = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "RAY_TRAIN_V2_ENABLED": "1"}
+    # A thread that spins for one whose core another process has costs a step ten times its work (benchmarks/results).
+    variables["OMP_WAIT_POLICY"] = "PASSIVE"
     os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     address = settings.cluster.address or os.environ.get("RAY_ADDRESS") or None

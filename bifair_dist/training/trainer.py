@@ -58,6 +58,7 @@ class Trainer:
                 _check_finite(loss, phase, epoch, s)
                 losses[0] += loss * batch.size
                 losses[1] += batch.size / self.problem.comm.size
+                record.g_z = None  # as large as the worker's rows of Z, and no longer needed
                 count += 1
                 self.step_count += 1
             seconds = time.monotonic() - start

@@ -18,8 +18,8 @@ from torch import Tensor
 from bifair_dist.bilevel.membership import Membership
 from bifair_dist.bilevel.step import BilevelStep
 from bifair_dist.config.train import TrainSettings
+from bifair_dist.csr import Csr
 from bifair_dist.model.alpharec import AlphaRec
-from bifair_dist.model.csr import Csr
 from bifair_dist.model.graph import build_graph
 from bifair_dist.model.projector import init_theta, widths
 from bifair_dist.parallel.comm import Comm

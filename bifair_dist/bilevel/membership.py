@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from bifair_dist.bilevel.weights.balance import Pairs
+from bifair_dist.csr import Csr
 from bifair_dist.model.batch import Batch
-from bifair_dist.model.csr import Csr
 
 
 @dataclass(frozen=True, slots=True)

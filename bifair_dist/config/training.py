@@ -34,14 +34,14 @@ class TrainingSettings(Settings):
     bilevel_epochs: int = setting(
         100, "most epochs of the bi-level phase", unit="epochs", why="patience stops it sooner", at_least=0
     )
-    eval_every: int = setting(5, "epochs between validations, base phase", unit="epochs", why="AlphaRec's", at_least=1)
-    bilevel_eval_every: int = setting(
-        5, "epochs between validations, bi-level phase", unit="epochs", why="the base phase's, so that both stop alike",
-        at_least=1,
-    )  # fmt: skip
+    eval_every: int = setting(5, "epochs between validations", unit="epochs", why="AlphaRec's", at_least=1)
     patience: int = setting(
         5, "validations without a better value after which a phase stops", unit="validations",
         why="one or two flat ones are noise", at_least=1,
+    )  # fmt: skip
+    average: float = setting(
+        0.0, "window of the running average of the parameters that is validated and kept; 0: the last step's",
+        unit="epochs", why="not yet measured", at_least=0,
     )  # fmt: skip
     metric: str = setting(
         "recall@20", "validation metric that picks the best epoch: recall, ndcg or hit_ratio, @ k", unit="name",

@@ -4,6 +4,5 @@ from bifair_dist.evaluation.bootstrap import bootstrap_intervals
 from bifair_dist.evaluation.groups import GroupMembership
 from bifair_dist.evaluation.metrics import EvaluationResult, evaluate
 from bifair_dist.evaluation.ranking import full_ranking
-from bifair_dist.evaluation.user_items import UserItems
 
-__all__ = ["EvaluationResult", "GroupMembership", "UserItems", "bootstrap_intervals", "evaluate", "full_ranking"]
+__all__ = ["EvaluationResult", "GroupMembership", "bootstrap_intervals", "evaluate", "full_ranking"]

@@ -8,6 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from bifair_dist.csr import Csr
+
 
 @dataclass(frozen=True, slots=True)
 class GroupMembership:
@@ -24,14 +26,8 @@ class GroupMembership:
 
     def join(self, entities: Tensor) -> tuple[Tensor, Tensor]:
         """Pairs (position in `entities` int64[P], group int64[P]), one for every membership of every entry."""
-        order = torch.argsort(self.entity_index, stable=True).to(entities.device)
-        sorted_entities = self.entity_index.to(entities.device)[order]
-        low = torch.searchsorted(sorted_entities, entities)
-        counts = torch.searchsorted(sorted_entities, entities, right=True) - low
-        position = torch.repeat_interleave(torch.arange(len(entities), device=entities.device), counts)
-        start = counts.cumsum(0) - counts
-        within = torch.arange(len(position), device=entities.device) - start[position]
-        return position, self.group_index.to(entities.device)[order][low[position] + within]
+        n = 1 + max((int(t.max()) for t in (self.entity_index, entities) if t.numel()), default=0)
+        return Csr.of(self.entity_index, self.group_index, n).to(entities.device).expand(entities)
 
     def sizes(self) -> Tensor:
         """Members of each group, int64[G]."""

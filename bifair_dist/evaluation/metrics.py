@@ -14,10 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bifair_dist.csr import Csr
 from bifair_dist.evaluation.groups import GroupMembership
 from bifair_dist.evaluation.inequality import coefficient_of_variation, gini, lowest_quarter, max_min_fairness
 from bifair_dist.evaluation.per_user import GroupValues, PerUser, per_user
-from bifair_dist.evaluation.user_items import UserItems
 from bifair_dist.parallel.comm import Comm
 
 ACCURACY = ("recall", "ndcg", "hit_ratio")
@@ -87,7 +87,7 @@ class EvaluationResult:
 def evaluate(
     ranked: Tensor,
     users: Tensor,
-    test: UserItems,
+    test: Csr,
     groups: Sequence[GroupMembership],
     *,
     n_items: int,

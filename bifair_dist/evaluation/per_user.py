@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from bifair_dist.csr import Csr
 from bifair_dist.evaluation.groups import GroupMembership
-from bifair_dist.evaluation.user_items import UserItems
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +42,7 @@ class PerUser:
     groups: tuple[GroupValues, ...]
 
 
-def per_user(
-    ranked: Tensor, users: Tensor, test: UserItems, groups: Sequence[GroupMembership], *, n_items: int
-) -> PerUser:
+def per_user(ranked: Tensor, users: Tensor, test: Csr, groups: Sequence[GroupMembership], *, n_items: int) -> PerUser:
     """Contributions of this rank's users.
 
     Args:

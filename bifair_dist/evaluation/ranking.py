@@ -11,8 +11,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from bifair_dist.csr import Csr
 from bifair_dist.evaluation.topk import NO_ITEM, merge, topk
-from bifair_dist.evaluation.user_items import UserItems
 from bifair_dist.parallel.comm import Comm, row_range, shard_rows
 
 _TILE = 1 << 24
@@ -25,7 +25,7 @@ def full_ranking(
     *,
     n_users: int,
     n_items: int,
-    known: UserItems,
+    known: Csr,
     users: Tensor,
     k: int,
     comm: Comm,
@@ -83,7 +83,7 @@ def full_ranking(
     return torch.cat(found_items), torch.cat(found_scores), owned[comm.rank]
 
 
-def _mask(scores: Tensor, known: UserItems, users: Tensor, first_item: int, end_item: int) -> None:
+def _mask(scores: Tensor, known: Csr, users: Tensor, first_item: int, end_item: int) -> None:
     """Put -inf, in place, where the user of the row knows the item of the column."""
     row, item = known.expand(users)
     here = (item >= first_item) & (item < end_item)

@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from bifair_dist.model.graph import Graph
@@ -24,12 +25,23 @@ class SparseProduct(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, matrix: Tensor, transposed: Tensor) -> Tensor:
         """x [columns of A, c] -> [rows of A, c]."""
         ctx.matrix, ctx.transposed = matrix, transposed
-        return matrix @ x
+        return product(matrix, x)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
         """The transpose applied to the gradient, itself through `SparseProduct` so that it can be differentiated."""
         return SparseProduct.apply(grads[0].contiguous(), ctx.transposed, ctx.matrix), None, None
+
+
+def product(matrix: Tensor, x: Tensor) -> Tensor:
+    """A @ x for a CSR matrix A of ones: row r of the result is the sum of the rows of x that row r of A lists.
+
+    On the CPU in float32 torch's `embedding_bag` is the faster of its two ways to do this from 32 columns on (1.3 to 2
+    times on ml-1m's graph); in float64 and below 32 columns the sparse product is.
+    """
+    if x.dtype == torch.float32 and x.device.type == "cpu" and x.shape[1] >= 32:
+        return F.embedding_bag(matrix.col_indices(), x, matrix.crow_indices(), mode="sum", include_last_offset=True)
+    return matrix @ x
 
 
 def to_users(x: Tensor, graph: Graph) -> Tensor:

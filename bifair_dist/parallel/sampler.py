@@ -12,8 +12,8 @@ import itertools
 import torch
 from torch import Tensor
 
+from bifair_dist.csr import Csr
 from bifair_dist.model.batch import Batch
-from bifair_dist.model.csr import Csr
 
 
 def counter_generator(*key: int | str) -> torch.Generator:

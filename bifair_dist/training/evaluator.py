@@ -11,10 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bifair_dist.catalog.dataset import Dataset, Interactions
+from bifair_dist.csr import Csr
 from bifair_dist.evaluation.groups import GroupMembership
 from bifair_dist.evaluation.metrics import evaluate
 from bifair_dist.evaluation.ranking import full_ranking
-from bifair_dist.evaluation.user_items import UserItems
 from bifair_dist.model.alpharec import AlphaRec
 from bifair_dist.model.projector import Theta
 from bifair_dist.parallel.comm import Comm
@@ -73,6 +73,6 @@ class Evaluator:
         return Evaluation(result.to_dict(), mine, items, scores)
 
 
-def _of(n_users: int, *splits: Interactions) -> UserItems:
+def _of(n_users: int, *splits: Interactions) -> Csr:
     user, item = (np.concatenate([getattr(s, name) for s in splits]) for name in ("user", "item"))
-    return UserItems.from_pairs(torch.from_numpy(user), torch.from_numpy(item), n_users)
+    return Csr.of(torch.from_numpy(user), torch.from_numpy(item), n_users)

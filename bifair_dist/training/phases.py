@@ -36,7 +36,7 @@ def phases_of(settings: TrainSettings) -> list[Phase]:
     base = Phase("base", True, False, False, training.max_epochs, training.eval_every, training.theta_lr)
 
     def fair(name: str, theta: bool, z: bool) -> Phase:
-        return Phase(name, theta, z, True, training.bilevel_epochs, training.bilevel_eval_every, bilevel.theta_lr)
+        return Phase(name, theta, z, True, training.bilevel_epochs, training.eval_every, bilevel.theta_lr)
 
     later = {
         "alpharec": [],

@@ -12,10 +12,10 @@ from torch import Tensor
 from bifair_dist.bilevel.membership import Membership
 from bifair_dist.catalog.dataset import Dataset, read_dataset
 from bifair_dist.config import TrainSettings
+from bifair_dist.csr import Csr
 from bifair_dist.embedding.representations import read_rows
 from bifair_dist.errors import UserError
 from bifair_dist.model.alpharec import AlphaRec
-from bifair_dist.model.csr import Csr
 from bifair_dist.model.graph import build_graph
 from bifair_dist.model.projector import Theta, init_theta, widths
 from bifair_dist.parallel.comm import Comm, row_range, shard_rows

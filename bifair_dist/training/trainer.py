@@ -14,6 +14,7 @@ import torch.distributed as dist
 from bifair_dist.bilevel.step import StepRecord
 from bifair_dist.errors import UserError
 from bifair_dist.model.projector import widths
+from bifair_dist.training.averaging import Average
 from bifair_dist.training.evaluator import Evaluator
 from bifair_dist.training.outputs import BestState
 from bifair_dist.training.phases import Phase
@@ -46,6 +47,7 @@ class Trainer:
         step = build_step(phase, problem, self.state, self.inner_group)
         per_epoch = problem.sampler.steps_per_epoch
         patience, best_value, count = training.patience, -math.inf, 0
+        average = Average(training.average * per_epoch, self.state.theta, self.state.z, phase.train_z)
         for epoch in range(phase.epochs):
             start = time.monotonic()
             losses = torch.zeros(2, dtype=torch.float64)
@@ -56,6 +58,7 @@ class Trainer:
                 # Where theta stands still there is no inner loss; the outer one is what Z went down on.
                 loss = float(record.loss if phase.train_theta or record.outer_loss is None else record.outer_loss)
                 _check_finite(loss, phase, epoch, s)
+                average.update()
                 losses[0] += loss * batch.size
                 losses[1] += batch.size / self.problem.comm.size
                 record.g_z = None  # as large as the worker's rows of Z, and no longer needed
@@ -65,12 +68,13 @@ class Trainer:
             if (epoch + 1) % phase.eval_every and epoch + 1 < phase.epochs:
                 continue
             total = self.problem.comm.all_reduce_sum(losses, "log")
-            result = self.evaluator.evaluate(problem.ranking_model, self.state.theta, self.state.z, "valid").summary
+            theta, z = average.averaged
+            result = self.evaluator.evaluate(problem.ranking_model, theta, z, "valid").summary
             value = float(result[training.metric])
             better = value > best_value
             if better:
                 best_value, patience = value, training.patience
-                self.best.save(self.state.theta, self.state.z if phase.train_z else None)
+                self.best.save(theta, z if phase.train_z else None)
             else:
                 patience -= 1
             self.report(

@@ -12,8 +12,8 @@ from bifair_dist.bilevel.membership import Membership
 from bifair_dist.bilevel.step import BilevelStep
 from bifair_dist.bilevel.weights.balance import GroupBalance
 from bifair_dist.bilevel.weights.registry import make_rule
+from bifair_dist.csr import Csr
 from bifair_dist.model.alpharec import AlphaRec
-from bifair_dist.model.csr import Csr
 from bifair_dist.model.graph import build_graph
 from bifair_dist.model.projector import Theta, init_theta
 from bifair_dist.parallel.comm import Comm

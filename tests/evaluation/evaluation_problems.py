@@ -7,15 +7,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bifair_dist.evaluation import GroupMembership, UserItems
+from bifair_dist.csr import Csr
+from bifair_dist.evaluation import GroupMembership
 
 
 @dataclass
 class Problem:
     user_rows: Tensor
     item_rows: Tensor
-    known: UserItems
-    test: UserItems
+    known: Csr
+    test: Csr
     users: Tensor
     groups: tuple[GroupMembership, ...]
 
@@ -53,18 +54,18 @@ def problem(seed: int, n_users: int, n_items: int, *, ties: bool = True, density
         membership("side", "user", n_users, ("x", "y", "nobody"), 2, 0.5),
     )
 
-    def pairs(marked: torch.Tensor) -> UserItems:
+    def pairs(marked: torch.Tensor) -> Csr:
         user, item = marked.nonzero().unbind(1)
-        return UserItems.from_pairs(user, item, n_users)
+        return Csr.of(user, item, n_users)
 
     return Problem(
         rows(n_users), rows(n_items), pairs(known), pairs(test), users, groups,
     )  # fmt: skip
 
 
-def as_sets(of: UserItems) -> dict[int, set[int]]:
+def as_sets(of: Csr) -> dict[int, set[int]]:
     return {
-        u: set(of.items[of.indptr[u] : of.indptr[u + 1]].tolist()) for u in range(len(of.indptr) - 1)
+        u: set(of.columns[of.indptr[u] : of.indptr[u + 1]].tolist()) for u in range(len(of.indptr) - 1)
     }  # fmt: skip
 
 

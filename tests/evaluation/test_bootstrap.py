@@ -8,7 +8,8 @@ import torch
 from evaluation_problems import problem
 from test_metrics import measured, ranked_lists
 
-from bifair_dist.evaluation import GroupMembership, UserItems, bootstrap_intervals, evaluate
+from bifair_dist.csr import Csr
+from bifair_dist.evaluation import GroupMembership, bootstrap_intervals, evaluate
 from bifair_dist.evaluation import bootstrap as module
 from bifair_dist.evaluation.bootstrap import poisson_weights
 from bifair_dist.parallel.comm import Comm
@@ -41,7 +42,7 @@ def test_same_as_repeating_users_by_their_weights():
     # the same users several times over: user r of the drawn sample is a user of its own
     drawn = torch.repeat_interleave(p.users, times)
     row, item = p.test.expand(drawn)
-    test = UserItems.from_pairs(row, item, len(drawn))
+    test = Csr.of(row, item, len(drawn))
     item_table, user_table = p.groups
     position, group = user_table.join(drawn)
     tables = (item_table, GroupMembership("side", "user", user_table.labels, position, group))

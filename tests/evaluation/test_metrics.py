@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from slow_metrics import slow_metrics, slow_ranking
 
-from bifair_dist.evaluation import GroupMembership, UserItems, evaluate, full_ranking
+from bifair_dist.csr import Csr
+from bifair_dist.evaluation import GroupMembership, evaluate, full_ranking
 from bifair_dist.evaluation.inequality import coefficient_of_variation, gini, lowest_quarter, max_min_fairness
 from bifair_dist.parallel.comm import Comm
 
@@ -71,7 +72,7 @@ def test_block_size_does_not_matter(block):
 def test_known_answer():
     # User 0 wants items 0, 1, 2 and gets 1 first and 0 third; user 1 wants 3 and gets it last; user 2 wants nothing.
     ranked = torch.tensor([[1, 3, 0], [0, 1, 3], [0, 1, 2]])
-    test = UserItems(torch.tensor([0, 3, 4, 4]), torch.tensor([0, 1, 2, 3]))
+    test = Csr(torch.tensor([0, 3, 4, 4]), torch.tensor([0, 1, 2, 3]))
     table = GroupMembership(
         "genre", "item", ("p", "q", "r"), torch.tensor([0, 1, 1, 3]), torch.tensor([0, 0, 1, 1])
     )  # fmt: skip
@@ -97,9 +98,9 @@ def test_renaming_users_and_items_changes_nothing():
     u_order, i_order = torch.randperm(p.n_users), torch.randperm(p.n_items)
     new_u, new_i = torch.argsort(u_order), torch.argsort(i_order)  # old index -> new index
 
-    def renamed(of: UserItems) -> UserItems:
+    def renamed(of: Csr) -> Csr:
         user, item = of.expand(torch.arange(p.n_users))
-        return UserItems.from_pairs(new_u[user], new_i[item], p.n_users)
+        return Csr.of(new_u[user], new_i[item], p.n_users)
 
     tables = tuple(
         GroupMembership(
@@ -115,7 +116,7 @@ def test_renaming_users_and_items_changes_nothing():
 
 def test_nobody_with_a_test_positive():
     p = problem(2, 6, 8)
-    p.test = UserItems(torch.zeros(7, dtype=torch.long), torch.zeros(0, dtype=torch.long))
+    p.test = Csr(torch.zeros(7, dtype=torch.long), torch.zeros(0, dtype=torch.long))
     d = measured(p, 3).to_dict()
     assert d["users"] == 0 and d["recall@3"] is None and d["groups"]["genre"]["cv"] is None
     assert d["groups"]["genre"]["empty"] == ["a", "b", "c", "d", "nobody"]
@@ -144,7 +145,7 @@ def test_measures_of_inequality():
 
 
 def test_user_items_from_pairs_sorts_and_drops_duplicates():
-    of = UserItems.from_pairs(torch.tensor([2, 0, 2, 2]), torch.tensor([5, 1, 0, 5]), 4)
-    assert of.indptr.tolist() == [0, 1, 1, 3, 3] and of.items.tolist() == [1, 0, 5]
+    of = Csr.of(torch.tensor([2, 0, 2, 2]), torch.tensor([5, 1, 0, 5]), 4)
+    assert of.indptr.tolist() == [0, 1, 1, 3, 3] and of.columns.tolist() == [1, 0, 5]
     row, item = of.expand(torch.tensor([3, 2, 0, 2]))
     assert row.tolist() == [1, 1, 2, 3, 3] and item.tolist() == [0, 5, 1, 0, 5]

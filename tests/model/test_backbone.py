@@ -10,9 +10,9 @@ import torch
 from dense_backbone import Problem, relative
 from torch import Tensor
 
+from bifair_dist.csr import Csr
 from bifair_dist.model.alpharec import AlphaRec
 from bifair_dist.model.batch import Batch
-from bifair_dist.model.csr import Csr
 from bifair_dist.model.graph import build_graph
 from bifair_dist.model.layout import Whole
 from bifair_dist.model.projector import Theta, init_theta

@@ -7,7 +7,7 @@ import pytest
 import torch
 from dense_backbone import relative
 
-from bifair_dist.model.csr import Csr
+from bifair_dist.csr import Csr
 from bifair_dist.model.graph import Graph, build_graph
 from bifair_dist.model.propagation import SparseProduct, light_gcn, mean_of_items, to_items, to_users
 
@@ -35,6 +35,17 @@ def test_products_are_sums_over_neighbours() -> None:
     items, users = random(p.n_items, 3), random(p.n_users, 3)
     assert relative(to_users(items, graph), r @ items) < 1e-14
     assert relative(to_items(users, graph), r.T @ users) < 1e-14
+
+
+@pytest.mark.parametrize("columns", [1, 31, 32, 64])
+def test_float32_products_are_the_same_sums_at_every_width(columns: int) -> None:
+    """Narrow and wide products take different ways through torch; whole numbers make both exact."""
+    p = dense.problem()
+    graph, r = graph_of(p, torch.float32), p.adjacency
+    items = (random(p.n_items, columns) * 8).round()
+    assert torch.equal(to_users(items.float(), graph).double(), r @ items)
+    empty = build_graph(torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.int64), 2, 3)
+    assert torch.equal(to_users(torch.ones(3, columns), empty), torch.zeros(2, columns))
 
 
 @pytest.mark.parametrize("layers", [0, 1, 2, 4])
@@ -85,7 +96,7 @@ def test_product_can_be_differentiated_twice() -> None:
 
 
 def test_csr_rows_in_any_order_of_pairs() -> None:
-    row, column = torch.tensor([3, 0, 3, 1, 0]), torch.tensor([2, 9, 0, 4, 1])
+    row, column = torch.tensor([3, 0, 3, 1, 0, 3]), torch.tensor([2, 9, 0, 4, 1, 2])  # (3, 2) twice
     rows = Csr.of(row, column, 5)
     assert rows.indptr.tolist() == [0, 2, 3, 3, 5, 5]
     assert rows.columns.tolist() == [1, 9, 4, 0, 2]

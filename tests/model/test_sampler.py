@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from bifair_dist.csr import Csr
 from bifair_dist.model.batch import Batch
-from bifair_dist.model.csr import Csr
 from bifair_dist.parallel.sampler import BatchSampler, counter_generator
 
 P = dense.problem(8, n_users=13, n_items=17, edges=103)

@@ -19,13 +19,12 @@ from bifair_dist.bilevel.membership import Membership
 from bifair_dist.bilevel.step import BilevelStep
 from bifair_dist.bilevel.weights.balance import GroupBalance
 from bifair_dist.bilevel.weights.registry import make_rule
+from bifair_dist.csr import Csr
 from bifair_dist.evaluation.groups import GroupMembership
 from bifair_dist.evaluation.metrics import evaluate
 from bifair_dist.evaluation.ranking import full_ranking
-from bifair_dist.evaluation.user_items import UserItems
 from bifair_dist.model.alpharec import AlphaRec
 from bifair_dist.model.batch import Batch
-from bifair_dist.model.csr import Csr
 from bifair_dist.model.graph import build_graph
 from bifair_dist.model.projector import init_theta
 from bifair_dist.parallel.comm import Comm, row_range, shard_rows
@@ -234,11 +233,11 @@ def run_case(case: Case, dtype: torch.dtype, comm: Comm, inner_group: dist.Proce
 def rank_and_measure(case: Case, data: Data, step: BilevelStep, comm: Comm) -> dict[str, Any]:
     """Top-k lists of the trained state, those of this worker's users, and the metrics over all workers."""
     user_rows, item_rows = step.model.node_rows(step.theta, step.z)
-    test = UserItems.from_pairs(data.test_user, data.test_item, case.n_users)
+    test = Csr.of(data.test_user, data.test_item, case.n_users)
     users = torch.nonzero(test.indptr.diff() > 0).squeeze(1)
     items, scores, mine = full_ranking(
         F.normalize(user_rows, dim=1), F.normalize(item_rows, dim=1), n_users=case.n_users, n_items=case.n_items,
-        known=UserItems.from_pairs(data.user, data.item, case.n_users), users=users, k=K, comm=comm, block=8,
+        known=Csr.of(data.user, data.item, case.n_users), users=users, k=K, comm=comm, block=8,
     )  # fmt: skip
     labels = tuple(str(g) for g in range(case.n_groups))
     entity: Literal["item", "user"] = "user" if case.groups == "user" else "item"

@@ -53,7 +53,6 @@ def quick(small: Small, output: Path, changes: Mapping[str, Any]) -> dict[str, A
         "training.max_epochs": 1,
         "training.eval_every": 1,
         "training.bilevel_epochs": 1,
-        "training.bilevel_eval_every": 1,
         "training.output": str(output),
         "balance.refresh": 3,
         "tracking.enabled": False,

@@ -49,7 +49,7 @@ def finished(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Run
     done = job(
         "jobs/train.py", "--data.dataset", base / "ml", "--data.cache", base / "cache", "--cluster.workers", 2,
         "--training.max_epochs", 4, "--training.eval_every", 2, "--training.bilevel_epochs", 2,
-        "--training.bilevel_eval_every", 1, "--bilevel.eta", 3e-3,
+        "--bilevel.eta", 3e-3,
         "--balance.fairness_strength", 0.3, "--training.output", base / "runs", "--training.run_name", "ml",
     )  # fmt: skip
     return Run(base / "ml", base / "cache", base / "runs" / "ml", done.stdout, done.stderr)

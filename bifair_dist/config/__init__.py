@@ -5,6 +5,7 @@ from bifair_dist.config.bilevel import BilevelSettings
 from bifair_dist.config.cluster import ClusterSettings
 from bifair_dist.config.command_line import help_text, parse
 from bifair_dist.config.data import DataSettings
+from bifair_dist.config.embed import EmbedSettings, ImportSettings, ProbeSettings, VerifySettings
 from bifair_dist.config.model import ModelSettings
 from bifair_dist.config.settings import Settings, flatten, override, section, setting
 from bifair_dist.config.tracking import TrackingSettings
@@ -17,11 +18,15 @@ __all__ = [
     "BilevelSettings",
     "ClusterSettings",
     "DataSettings",
+    "EmbedSettings",
+    "ImportSettings",
     "ModelSettings",
+    "ProbeSettings",
     "Settings",
     "TrackingSettings",
     "TrainSettings",
     "TrainingSettings",
+    "VerifySettings",
     "flatten",
     "help_text",
     "load",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ _HEADS = {
     "RewardModel": "a reward model",
 }
 _POOLING: dict[str, Pooling] = {"mean": "mean", "cls": "cls", "lasttoken": "last"}
+_LOOKUP = re.compile(r"(embeddings\.\w*_?embeddings|embed_tokens|wte|wpe|lm_head)\.weight$")
 _BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1, "I8": 1, "U8": 1}
 
 
@@ -40,6 +42,7 @@ class Files:
     token_limit: int = 0
     width: int = 0
     parameters: int = 0
+    lookup_parameters: int = 0
     bytes_per_parameter: int = 0
     decoder: bool | None = None
     matryoshka: Matryoshka | None = None
@@ -58,7 +61,7 @@ def read_files(folder: Path, *, complete: bool = True, pooling_wanted: bool = Tr
     if complete and not weights:
         raise UserError(f"model: {folder} has no weights (*.safetensors or pytorch_model*.bin); download them into it")
     decoder = _check_architecture(folder, config)
-    parameters, size = _count(weights)
+    parameters, lookup, size = _count(weights)
     width = int(config.get("hidden_size") or config.get("d_model") or config.get("n_embd") or config.get("dim") or 0)
     modules = _modules(folder)
     pooling: Literal["mean", "last", "cls"] = "last" if decoder else "mean"
@@ -81,6 +84,7 @@ def read_files(folder: Path, *, complete: bool = True, pooling_wanted: bool = Tr
         token_limit=positions or max(limits, default=0),
         width=width,
         parameters=parameters,
+        lookup_parameters=lookup,
         bytes_per_parameter=size,
         decoder=decoder,
         matryoshka=Matryoshka(only=listed) if listed else Matryoshka() if config.get("is_matryoshka") else None,
@@ -152,9 +156,9 @@ def _weights(folder: Path) -> list[Path]:
     return []
 
 
-def _count(weights: list[Path]) -> tuple[int, int]:
-    """Parameters and bytes of one, from the headers of safetensors files; of others, as if float32."""
-    parameters = stored = 0
+def _count(weights: list[Path]) -> tuple[int, int, int]:
+    """Parameters, those in token tables, bytes of one: from headers of safetensors files; others as if float32."""
+    parameters = lookup = stored = 0
     for path in weights:
         if path.suffix != ".safetensors":
             parameters, stored = parameters + path.stat().st_size // 4, stored + path.stat().st_size
@@ -167,9 +171,10 @@ def _count(weights: list[Path]) -> tuple[int, int]:
                 if name != "__metadata__" and tensor["dtype"] in _BYTES:
                     count = math.prod(tensor["shape"])
                     parameters, stored = parameters + count, stored + count * _BYTES[tensor["dtype"]]
+                    lookup += count if _LOOKUP.search(name) else 0
         except (struct.error, ValueError, KeyError, TypeError, AttributeError):
             raise UserError(f"model: {path} is no readable safetensors file; download it again") from None
-    return parameters, round(stored / parameters) if parameters else 0
+    return parameters, lookup, round(stored / parameters) if parameters else 0
 
 
 def _json(path: Path, kind: type = dict) -> Any:

@@ -43,6 +43,7 @@ class Model:
     full_width: int  # of the model's
     normalise: bool
     parameters: int
+    lookup_parameters: int  # of these, token tables: memory, but no arithmetic
     bytes_per_parameter: int
     licence: str
     decoder: bool | None  # None: not known
@@ -146,6 +147,7 @@ def _model(
         full_width=files.width,
         normalise=settings.normalise,
         parameters=files.parameters,
+        lookup_parameters=files.lookup_parameters,
         bytes_per_parameter=files.bytes_per_parameter,
         licence=preset.licence if preset else "",
         decoder=files.decoder,
@@ -164,6 +166,7 @@ def _preset_over(files: Files, preset: Preset) -> Files:
         token_limit=preset.token_limit,
         width=preset.width,
         parameters=files.parameters or preset.parameters,
+        lookup_parameters=files.lookup_parameters or preset.lookup_parameters,
         bytes_per_parameter=files.bytes_per_parameter or preset.bytes_per_parameter,
         decoder=preset.decoder,
         matryoshka=preset.matryoshka,

@@ -35,7 +35,7 @@ class Matryoshka:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Preset:
-    """One model. Numbers count tokens, columns, and parameters with the token embeddings."""
+    """One model. Numbers count tokens, columns and parameters."""
 
     source: str  # hub id; of the packaged model, its package
     pooling: Pooling
@@ -43,6 +43,7 @@ class Preset:
     token_limit: int  # the most the model's positions allow
     width: int
     parameters: int
+    lookup_parameters: int  # of these, token tables: memory, but no arithmetic when texts are embedded
     bytes_per_parameter: int  # in the published files
     licence: str
     decoder: bool
@@ -58,7 +59,7 @@ class Preset:
 _STS = "Instruct: Retrieve semantically similar text.\nQuery: "
 
 
-def _qwen3(size: str, width: int, parameters: int) -> Preset:
+def _qwen3(size: str, width: int, parameters: int, words: int) -> Preset:
     return Preset(
         source=f"Qwen/Qwen3-Embedding-{size}",
         pooling="last",
@@ -66,6 +67,7 @@ def _qwen3(size: str, width: int, parameters: int) -> Preset:
         token_limit=32768,
         width=width,
         parameters=parameters,
+        lookup_parameters=words * width,
         bytes_per_parameter=2,
         licence="apache-2.0",
         decoder=True,
@@ -82,6 +84,7 @@ def _bge(size: str, width: int, parameters: int) -> Preset:
         token_limit=512,
         width=width,
         parameters=parameters,
+        lookup_parameters=(30522 + 512 + 2) * width,
         bytes_per_parameter=4,
         licence="mit",
         decoder=False,
@@ -96,6 +99,7 @@ def _mistral(source: str, licence: str) -> Preset:
         token_limit=32768,
         width=4096,
         parameters=7_110_660_096,
+        lookup_parameters=32000 * 4096,
         bytes_per_parameter=2,
         licence=licence,
         decoder=True,
@@ -111,6 +115,7 @@ def _minilm(source: str) -> Preset:
         token_limit=512,
         width=384,
         parameters=22_713_216,
+        lookup_parameters=(30522 + 512 + 2) * 384,
         bytes_per_parameter=4,
         licence="apache-2.0",
         decoder=False,
@@ -130,6 +135,7 @@ PRESETS: dict[str, Preset] = {
         token_limit=8192,
         width=1024,
         parameters=567_754_752,
+        lookup_parameters=(250002 + 8194 + 1) * 1024,
         bytes_per_parameter=4,
         licence="mit",
         decoder=False,
@@ -143,6 +149,7 @@ PRESETS: dict[str, Preset] = {
         token_limit=32768,
         width=4096,
         parameters=7_241_732_096,
+        lookup_parameters=2 * 32000 * 4096,  # with the output head, which embedding does not run
         bytes_per_parameter=2,
         licence="apache-2.0",
         decoder=True,
@@ -153,9 +160,9 @@ PRESETS: dict[str, Preset] = {
         caveat="GritLM pools only the text's own tokens, vLLM the prompt's too, so the vectors differ a little from "
         "those of the gritlm package; for its exact vectors, embed with that and take them in with --import",
     ),
-    "Qwen3-Embedding-0.6B": _qwen3("0.6B", 1024, 595_776_512),
-    "Qwen3-Embedding-4B": _qwen3("4B", 2560, 4_021_774_336),
-    "Qwen3-Embedding-8B": _qwen3("8B", 4096, 7_567_295_488),
+    "Qwen3-Embedding-0.6B": _qwen3("0.6B", 1024, 595_776_512, 151669),
+    "Qwen3-Embedding-4B": _qwen3("4B", 2560, 4_021_774_336, 151665),
+    "Qwen3-Embedding-8B": _qwen3("8B", 4096, 7_567_295_488, 151665),
 }
 
 

@@ -14,6 +14,7 @@ import pytest
 
 from bifair_dist.config.embed import EmbedSettings
 from bifair_dist.embedding import plan as planning
+from bifair_dist.embedding import token_sample
 from bifair_dist.embedding.models import packaged_folder, resolve
 from bifair_dist.embedding.plan import HARDWARE, PlanSettings, device_hours, disk_bytes, plan, weights_bytes
 from bifair_dist.embedding.presets import PRESETS
@@ -70,6 +71,20 @@ def test_a_sample_estimates_the_full_count(dataset: Path) -> None:
     assert 0 < abs(part.tokens_per_item - full.tokens_per_item) < 3 * part.standard_error < 2
     prompted = sample_tokens(path, "{title}", "story story ", 0, TOKENIZER)
     assert prompted.tokens_per_item == pytest.approx(full.tokens_per_item + 2)
+
+
+def test_large_files_are_read_in_blocks(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = dataset / "items.parquet"
+    for sample in (500, 3000):
+        whole = sample_tokens(path, "{title}", "", 0, TOKENIZER, sample=sample)
+        monkeypatch.setattr(token_sample, "_ROWS", 333)
+        assert sample_tokens(path, "{title}", "", 0, TOKENIZER, sample=sample) == whole
+        monkeypatch.undo()
+
+
+def test_a_cut_of_the_tokenizer_itself_does_not_count(dataset: Path) -> None:
+    text = "story " * 400  # MiniLM's file cuts at 128 and fills up to the longest
+    assert sample_tokens(dataset / "items.parquet", "{title}", text, 0, TOKENIZER, sample=9).tokens_per_item > 400
 
 
 def test_the_cut_is_counted(dataset: Path) -> None:

@@ -59,10 +59,10 @@ class LocalRay:
         done = subprocess.run(command, env=dict(self.environment), cwd=self.root, capture_output=True, timeout=120)
         return done.returncode
 
-    def submit(self, identity: str, *entrypoint: str, wait: bool = True) -> list[str]:
+    def submit(self, identity: str, *entrypoint: str) -> list[str]:
         """Arguments of `ray job` as README shows them, with a name for the job."""
         where = ["--address", self.address, "--submission-id", identity, "--working-dir", "."]
-        return ["submit", *where, *([] if wait else ["--no-wait"]), "--", *entrypoint]
+        return ["submit", *where, "--", *entrypoint]
 
     def get(self, path: str) -> Any:
         """JSON from the dashboard."""

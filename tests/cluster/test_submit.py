@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -12,11 +13,11 @@ from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import pytest
+from local_ray import LOOPBACK, RAY, LocalRay, descendants, two_nodes
+from small_runs import Small, command_line, history_of, make_small, metrics_of, quick
 
 from bifair_dist.config import TrainSettings
 from bifair_dist.config.yaml_file import load
-from tests.cluster.local_ray import LOOPBACK, RAY, LocalRay, descendants, two_nodes
-from tests.training.small_runs import Small, command_line, history_of, make_small, metrics_of, quick
 
 TWO = {"cluster.workers": 2}
 UPLOAD_LIMIT = 100 << 20  # bytes; Ray refuses a larger working folder (ray#38566)
@@ -100,12 +101,16 @@ def test_bad_input_ends_with_an_error_code_and_one_line(ray: LocalRay, tmp_path:
     assert "Traceback" not in done.stdout
 
 
-def test_stop_ends_the_run_and_leaves_its_folder_readable(ray: LocalRay, small: Small) -> None:
+def test_ctrl_c_ends_the_watching_and_stop_ends_the_run(ray: LocalRay, small: Small) -> None:
     endless = {"training.max_epochs": 10**6, "training.patience": 10**6, "cluster.workers": 1}
     folder = small.dataset.parent / "runs" / "stopped"
-    assert ray.client(*ray.submit("stopped", *training(small, "stopped", **endless), wait=False)) == 0
-    wait(lambda: (folder / "history.jsonl").is_file() and len(history_of(folder)) >= 2, "the run's second epoch")
-    job = next(p for p in descendants(ray.head) if str(folder.name) in command_of(p) and "train.py" in command_of(p))
+    command = [*RAY, "job", *ray.submit("stopped", *training(small, "stopped", **endless))]
+    with subprocess.Popen(command, env=dict(ray.environment), cwd=ray.root, stdout=subprocess.DEVNULL) as watching:
+        wait(lambda: (folder / "history.jsonl").is_file() and len(history_of(folder)) >= 2, "the run's second epoch")
+        watching.send_signal(signal.SIGINT)
+        assert watching.wait(30) != 0
+    assert ray.get("/api/jobs/stopped")["status"] == "RUNNING"
+    job = next(p for p in descendants(ray.head) if "train.py" in command_of(p) and "stopped" in command_of(p))
     assert ray.client("stop", "--address", ray.address, "stopped") == 0
     assert ray.get("/api/jobs/stopped")["status"] == "STOPPED"
     wait(lambda: not Path(f"/proc/{job}").exists(), "the entry point to end")

@@ -4,9 +4,9 @@
 #     sbatch cluster/slurm.sh /shared/dataset first
 #     sbatch --dependency=afternotok:JOBID cluster/slurm.sh /shared/dataset first      goes on after a time limit
 #
-# Arguments: dataset folder, run name, further settings of jobs/train.py. The same run name goes on from the last checkpoint,
-# which is what a requeued job does. Hardware: 2 nodes with 4 GPUs each. Start: under a minute. The environment (.venv) and
-# the folders lie on storage that all nodes see; submit from the repository's top.
+# Arguments: dataset folder, run name, further settings of jobs/train.py. The same run name goes on from the last
+# checkpoint, which is what a requeued job does. Hardware: 2 nodes with 4 GPUs each. Start: under a minute. The
+# environment (.venv) and the folders lie on storage that all nodes see; submit from the repository's top.
 #SBATCH --job-name=bifair
 #SBATCH --nodes=2
 #SBATCH --ntasks-per-node=1
@@ -40,8 +40,8 @@ ray get-auth-token --generate >/dev/null
 # Nodes start at different times; Ray's own patience is 30 seconds.
 export RAY_SYMMETRIC_RUN_CLUSTER_WAIT_TIMEOUT=300
 
-# `symmetric-run` starts Ray on every node, runs the command on the first and stops every Ray of this user on them at the
-# end: hence --exclusive. Its exit code is that of the training.
+# `symmetric-run` starts Ray on every node, runs the command on the first and stops every Ray of this user on them at
+# the end: hence --exclusive. Its exit code is that of the training.
 srun --cpus-per-task "$SLURM_CPUS_PER_TASK" --kill-on-bad-exit=1 \
     ray symmetric-run --address "$head" --min-nodes "$SLURM_JOB_NUM_NODES" \
     --num-cpus "$SLURM_CPUS_PER_TASK" --num-gpus "$gpus" -- \

@@ -25,7 +25,7 @@ PAGES = [*sorted(CLUSTER.glob("*")), ROOT / "docs" / "cluster.md", ROOT / "READM
 def commands(text: str) -> Iterator[tuple[str, list[str]]]:
     """Every `python .../jobs/X.py arguments` of a text, over continued lines, shell variables filled in."""
     text = re.sub(r"^[ \t]*#[ \t]?", "", text, flags=re.MULTILINE)
-    text = re.sub(r"\\\n\s*", " ", text)
+    text = re.sub(r"\s*\\\n\s*", " ", text)
     text = re.sub(r">-\n(\s+.+\n)+", lambda folded: " ".join(folded[0].split()) + "\n", text)  # folded YAML
     for found in re.finditer(
         r"(?:python|python3\.11|torchrun[^\n]*?) (?:/opt/bifair/)?(jobs/\w+\.py)([^\n`|&]*)", text

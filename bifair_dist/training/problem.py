@@ -49,7 +49,7 @@ class Problem:
         folder = self.settings.data.representations
         if self.settings.training.warm_start:
             folder = str(Path(self.settings.training.warm_start) / "item_representations")
-        rows = read_rows(folder, self.dataset.item_ids, start, stop)
+        rows = read_rows(folder, self.dataset.item_ids, start, stop, self.settings.model.dtype)
         z = torch.zeros(shard_rows(self.dataset.n_items, self.comm.size), rows.shape[1], dtype=self.dtype)
         z[: stop - start] = torch.from_numpy(rows)
         return z.to(self.device)

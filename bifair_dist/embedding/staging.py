@@ -1,0 +1,138 @@
+"""Where an embedding job keeps what is done until all of it is: `<output>.partial/`.
+
+staged/*.parquet       finished units: row, item_id, tokens, truncated, vector
+checkpoint/*.parquet   rows that are staged, kept by Ray Data (its pending files mark units that were cut off)
+failed/*.parquet       row, item_id, reason of items that failed in the last pass
+job.json               what is embedded how; another job may not go on here
+lock                   held while a job writes here
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from bifair_dist.embedding.items import ROW
+from bifair_dist.errors import UserError
+
+
+@dataclass(slots=True)
+class Staging:
+    """The folder of one job. Use as a context: the lock is held inside."""
+
+    folder: Path
+    _lock: IO[str] | None = field(default=None, init=False)
+
+    @classmethod
+    def beside(cls, output: Path) -> Staging:
+        """The one that belongs to an output folder."""
+        return cls(output.with_name(output.name + ".partial"))
+
+    @property
+    def staged(self) -> Path:
+        """Folder of the finished units."""
+        return self.folder / "staged"
+
+    @property
+    def checkpoint(self) -> Path:
+        """Folder of Ray Data's records."""
+        return self.folder / "checkpoint"
+
+    @property
+    def failed(self) -> Path:
+        """Folder of the last pass's failures."""
+        return self.folder / "failed"
+
+    def __enter__(self) -> Staging:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"{self.folder}: cannot be made ({error.strerror}); choose another --output") from None
+        self._lock = (self.folder / "lock").open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._lock.close()
+            raise UserError(f"{self.folder}: another embedding job is writing here; wait for it, or stop it") from None
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._lock is not None:
+            self._lock.close()
+
+    def claim(self, job: Mapping[str, Any]) -> bool:
+        """Begin, or go on with, the job that `job` describes; True where something of it is there already.
+
+        Raises `UserError` where the folder holds the beginning of another job, naming what differs.
+        """
+        path = self.folder / "job.json"
+        if path.exists():
+            before = json.loads(path.read_text(encoding="utf-8"))
+            differs = sorted(k for k in before.keys() | job.keys() if before.get(k) != job.get(k))
+            if differs:
+                raise UserError(
+                    f"{self.folder}: begun with another {', '.join(differs)}; run the same command again, "
+                    "choose another --output, or remove that folder"
+                )
+        else:
+            for name in (self.staged, self.checkpoint, self.failed):
+                shutil.rmtree(name, ignore_errors=True)
+            part = path.with_suffix(".part")
+            part.write_text(json.dumps(job, indent=1) + "\n", encoding="utf-8")
+            os.replace(part, path)
+        for name in (self.staged, self.checkpoint, self.failed):
+            name.mkdir(exist_ok=True)
+        return any(self.staged.iterdir())
+
+    def committed(self) -> npt.NDArray[np.int64]:
+        """Rows that are staged for good, sorted, int64."""
+        files = [p for p in self.checkpoint.glob("*.parquet") if ".pending" not in p.name]
+        rows = [pq.read_table(p, columns=[ROW])[ROW].to_numpy() for p in files]
+        return np.sort(np.concatenate([np.empty(0, np.int64), *rows]))
+
+    def write_unit(self, name: str, table: pa.Table) -> None:
+        """Stage a unit as Ray Data does, for a job that runs without it: data first, then the record that commits."""
+        for folder, part in ((self.staged, table), (self.checkpoint, table.select([ROW]))):
+            temporary = folder / f".{name}.part"
+            pq.write_table(part, temporary)
+            os.replace(temporary, folder / f"{name}.parquet")
+
+    def forget_failures(self) -> None:
+        """Before a pass: what failed earlier is tried again."""
+        shutil.rmtree(self.failed, ignore_errors=True)
+        self.failed.mkdir()
+
+    def failures(self) -> pa.Table:
+        """`row`, `item_id`, `reason` of what failed in the last pass, by row."""
+        schema = pa.schema([(ROW, pa.int64()), ("item_id", pa.string()), ("reason", pa.string())])
+        tables = [pq.read_table(p).cast(schema) for p in sorted(self.failed.glob("*.parquet"))]
+        return pa.concat_tables([schema.empty_table(), *tables]).sort_by(ROW)
+
+    def remove(self) -> None:
+        """After the output folder is complete."""
+        with suppress(OSError):
+            shutil.rmtree(self.folder)
+
+
+def split_failures(folder: str, table: pa.Table) -> pa.Table:
+    """The good rows of an engine's table; the others are written below `folder`. A step of the pipeline."""
+    bad = [reason != "" for reason in table["reason"].to_pylist()]
+    if any(bad):
+        lost = table.filter(pa.array(bad)).select([ROW, "item_id", "reason"])
+        name = f"{lost[ROW][0].as_py():012d}-{os.getpid()}"
+        temporary = Path(folder) / f".{name}.part"
+        pq.write_table(lost, temporary)
+        os.replace(temporary, Path(folder) / f"{name}.parquet")
+    return table.filter(pa.array([not b for b in bad])).drop_columns(["reason"])

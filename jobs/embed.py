@@ -1,0 +1,63 @@
+"""Item texts in, item vectors out: one language model over a whole catalogue, sharded over replicas.
+
+    python jobs/embed.py --dataset DATASET --output VECTORS                       MiniLM on vLLM, one replica
+    python jobs/embed.py --dataset DATASET --output VECTORS --model Qwen3-Embedding-0.6B --replicas 4 \\
+        --template "{title} by {authors}. {description}"
+    python jobs/embed.py --engine sentence-transformers --dataset DATASET --output VECTORS     without vLLM
+    python jobs/embed.py --plan --model SFR-Embedding-Mistral --dataset DATASET   tokens, GPU hours, disk; runs nothing
+    python jobs/embed.py --verify --output VECTORS                                read everything again, embed a sample
+    python jobs/embed.py --import --vectors V.npy --ids IDS.txt --dataset DATASET --output VECTORS
+    python jobs/embed.py --probe --dataset DATASET --representations VECTORS,OTHERS         prior unfairness, by group
+    ray job submit --working-dir . -- python jobs/embed.py --dataset /shared/dataset --output /shared/vectors
+
+Stopped anywhere, the same command goes on. --help after a mode (--plan, --verify, --import, --probe) lists its
+settings. Hardware: GPUs for models of billions of parameters; MiniLM embeds some hundred titles a second on a core.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also runs where the package is not installed
+
+from bifair_dist.config import EmbedSettings, ImportSettings, ProbeSettings, VerifySettings, parse
+from bifair_dist.errors import UserError, run_job
+
+MODES = ("plan", "verify", "import", "probe")
+
+
+def main() -> None:
+    """Find the mode, read its settings, run it."""
+    words = sys.argv[1:]
+    modes = [mode for mode in MODES if f"--{mode}" in words]
+    if len(modes) > 1:
+        raise UserError(f"command line: --{modes[0]} and --{modes[1]} cannot be had at once")
+    mode = modes[0] if modes else ""
+    rest = [word for word in words if word != f"--{mode}"]
+    about = __doc__ or ""
+    if mode == "plan":
+        from bifair_dist.embedding.plan import PlanSettings, plan
+
+        print(plan(parse(PlanSettings(), rest, about)))
+    elif mode == "verify":
+        from bifair_dist.embedding.again import embed_again
+        from bifair_dist.embedding.verify import verify
+
+        print("\n".join(verify(parse(VerifySettings(), rest, about), embed_again)))
+    elif mode == "import":
+        from bifair_dist.embedding.importing import import_vectors
+
+        import_vectors(parse(ImportSettings(), rest, about))
+    elif mode == "probe":
+        from bifair_dist.embedding.probe import probe_and_print
+
+        probe_and_print(parse(ProbeSettings(), rest, about))
+    else:
+        from bifair_dist.embedding.on_ray import embed_catalogue
+
+        embed_catalogue(parse(EmbedSettings(), rest, about))
+
+
+if __name__ == "__main__":
+    run_job(main)

@@ -105,7 +105,7 @@ def test_bfloat16_rounds_as_torch_does(values: list[float]) -> None:
 
 def test_unit_length() -> None:
     big = np.array([[3e20, 4e20], [0, 0], [1e-30, 0]], np.float32)  # squares that float32 does not have
-    np.testing.assert_allclose(unit_length(big), [[0.6, 0.8], [0, 0], [1, 0]], rtol=1e-6)
+    np.testing.assert_allclose(unit_length(big), np.array([[0.6, 0.8], [0, 0], [1, 0]]), rtol=1e-6)
     assert unit_length(big).dtype == np.float32
     np.testing.assert_allclose(lengths(unit_length(Z)), 1, atol=1e-6)
 

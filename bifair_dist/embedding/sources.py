@@ -153,7 +153,8 @@ def _parquet(path: Path, scratch: Path) -> Source:
 def _batches(path: Path) -> Iterator[tuple[pa.Array, npt.NDArray[np.generic], str]]:
     """Ids and vectors [n, d] of a file, some rows at a time, with the vectors' format."""
     try:
-        with pq.ParquetFile(path, buffer_size=1 << 20) as file:
+        # Buffered ahead, pages of all row groups would stay in memory until the file is closed.
+        with pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20) as file:
             schema = file.schema_arrow
             id_column, column = (_column(path, schema, names) for names in (ID_COLUMNS, VECTOR_COLUMNS))
             kind = schema.field(column).type

@@ -314,3 +314,15 @@ def test_no_room(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_ids_of_a_dataset(place: Path) -> None:
     assert dataset_ids(place / "data").to_pylist() == ITEMS
+
+
+def test_parquet_is_read_in_pieces(place: Path) -> None:
+    """Arrow would keep every row group of a file that is open, buffered ahead as it does unless told otherwise."""
+    rows = RNG.normal(size=(40_000, 64)).astype(np.float32)
+    table = pa.table({"id": [str(i) for i in range(len(rows))], "vector": lists(rows)})
+    pq.write_table(table, place / "v.parquet", row_group_size=1000, use_dictionary=False)
+    del table
+    before, most = pa.total_allocated_bytes(), 0
+    for _ in sources._batches(place / "v.parquet"):
+        most = max(most, pa.total_allocated_bytes() - before)
+    assert most < rows.nbytes / 4

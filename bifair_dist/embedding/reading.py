@@ -133,6 +133,8 @@ def stored_ids(folder: Path, manifest: Mapping[str, Any]) -> pa.Array:
     for shard in manifest["shards"]:
         with open_shard(folder, shard, manifest) as file:
             parts.append(as_arrow(file.read(columns=["item_id"])["item_id"]))
+        if parts[-1].null_count:
+            raise UserError(f"{folder / shard['file']}: a row has no item_id; make the representations again")
     return pa.concat_arrays(parts) if parts else as_arrow([])
 
 

@@ -224,6 +224,14 @@ def test_ordered_for_another_dataset(small_groups: None, tmp_path: Path) -> None
     assert "1 items of the dataset have no vector ('i999'); 1 vectors belong to no item of it ('j')" in refused(folder)
 
 
+def test_row_without_an_id(tmp_path: Path) -> None:
+    ids = np.array([*IDS[:-1], None], dtype=object)
+    for ordered in (True, False):
+        folder = rep.write_representations(tmp_path / f"{ordered}", ids, Z, ABOUT, ordered=ordered)
+        assert "part-00000.parquet: " in refused(folder, call=rep.check_representations)
+        assert re.search("a row has no item_id|an id or a value of a vector is missing", refused(folder))
+
+
 def test_table_of_failures_may_lie_beside(tmp_path: Path) -> None:
     folder = rep.write_representations(tmp_path / "z", IDS, Z, ABOUT, ordered=True)
     pq.write_table(pa.table({"item_id": ["i3"], "reason": ["x"]}), folder / "failed.parquet")

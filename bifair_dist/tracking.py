@@ -108,14 +108,15 @@ class Tracker:
         try:
             getattr(self._client, method)(self.run_id, *arguments, **named)
         except Exception as error:
-            print(f"warning: MLflow stopped: {_reason(error)}; training goes on without it", file=sys.stderr)
+            print(f"warning: MLflow stopped: {_reason(error)}; the job goes on without it", file=sys.stderr)
             self._client = None
 
 
-def open_tracker(settings: TrackingSettings, run_folder: str | Path, rank: int = 0) -> Tracker:
+def open_tracker(settings: TrackingSettings, run_folder: str | Path, rank: int = 0, name: str = "") -> Tracker:
     """The tracker of the training that writes to `run_folder`: a new MLflow run, or the one this folder already has.
 
-    Only rank 0 writes. Raises `UserError` where the tracking server or file cannot be opened.
+    Only rank 0 writes. `name` is the MLflow run's, the folder's unless given.
+    Raises `UserError` where the tracking server or file cannot be opened.
     """
     if not settings.enabled or rank != 0:
         return Tracker()
@@ -124,7 +125,7 @@ def open_tracker(settings: TrackingSettings, run_folder: str | Path, rank: int =
     _quiet()
     try:
         with _one_at_a_time(run_folder.parent if not settings.uri else None):
-            return _open(settings, run_folder)
+            return _open(settings, run_folder, name or run_folder.name)
     except Exception as error:
         where = settings.uri or run_folder.parent / "mlflow.db"
         raise UserError(
@@ -132,7 +133,7 @@ def open_tracker(settings: TrackingSettings, run_folder: str | Path, rank: int =
         ) from error
 
 
-def _open(settings: TrackingSettings, run_folder: Path) -> Tracker:
+def _open(settings: TrackingSettings, run_folder: Path, name: str) -> Tracker:
     from mlflow.tracking import MlflowClient
 
     output = run_folder.parent
@@ -148,7 +149,7 @@ def _open(settings: TrackingSettings, run_folder: Path) -> Tracker:
     if run_id and _is_there(client, run_id):
         client.update_run(run_id, status="RUNNING")
     else:
-        run_id = client.create_run(experiment_id, run_name=run_folder.name).info.run_id
+        run_id = client.create_run(experiment_id, run_name=name).info.run_id
         temporary = id_file.with_suffix(".part")
         temporary.write_text(run_id + "\n")
         os.replace(temporary, id_file)

@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from bifair_dist.config import DataSettings, EmbedSettings
+from bifair_dist.config import DataSettings, EmbedSettings, TrackingSettings
 from bifair_dist.embedding.job import embed_here, make_job
 from bifair_dist.embedding.representations import check_representations
 from bifair_dist.errors import UserError
@@ -45,6 +45,7 @@ def ensure_representations(dataset: Catalog, settings: DataSettings) -> Path:
         output=str(base / "minilm"),
         engine="sentence-transformers",
         template=settings.template,
+        tracking=TrackingSettings(enabled=False),
     )
     try:
         job = make_job(wanted)

@@ -25,12 +25,13 @@ from bifair_dist.config import EmbedSettings, flatten
 from bifair_dist.embedding.assemble import assemble
 from bifair_dist.embedding.items import count_rows, read_unit, unit_ranges
 from bifair_dist.embedding.models import Model, resolve
-from bifair_dist.embedding.representations import sha256
+from bifair_dist.embedding.representations import read_manifest, sha256
 from bifair_dist.embedding.staging import Staging, split_failures
 from bifair_dist.embedding.texts import Template, check_template
 from bifair_dist.embedding.tokens import Tokens
 from bifair_dist.errors import UserError
 from bifair_dist.progress import Progress, duration
+from bifair_dist.tracking import open_tracker
 
 FILES = 2000  # staged files at most: a folder of more is slow to list
 _HOW = ("replicas", "cpus", "gpus", "retries", "accept_failures", "output", "shard_rows", "dtype")
@@ -92,6 +93,18 @@ def run(job: Job, staging: Staging, one_pass: Callable[[Job, Staging], None], en
 
     `one_pass` stages the units that are missing. Raises `UserError` where more items failed than are accepted.
     """
+    with open_tracker(job.settings.tracking, staging.folder, name=job.output.name) as tracker:
+        tracker.params({**flatten(job.settings), **engine, "rows": job.rows, "revision": job.model.revision})
+        folder = _run(job, staging, one_pass, engine)
+        manifest = read_manifest(folder)
+        counts = {key: manifest[key] for key in ("rows", "tokens", "truncated", "failed")}
+        tracker.metrics(counts | {k: v for k, v in manifest["throughput"].items() if v is not None}, step=0)
+        tracker.artifact(folder / "manifest.json")
+    staging.remove()
+    return folder
+
+
+def _run(job: Job, staging: Staging, one_pass: Callable[[Job, Staging], None], engine: Mapping[str, Any]) -> Path:
     start = time.monotonic()
     done = len(staging.committed())
     if done:
@@ -239,6 +252,7 @@ def _complete(
             "items": embedded,
             "seconds": round(seconds, 1),
             "items_per_second": round(embedded / seconds, 1) if seconds else None,
+            "tokens_per_second": round(tokens * embedded / job.rows / seconds, 1) if seconds else None,
         },
     }
     final = staging.folder / "final"
@@ -254,7 +268,6 @@ def _complete(
         raise UserError(
             f"{final}: cannot be written ({error.strerror or error}); make room and run the same command again"
         ) from None
-    staging.remove()
     cut = f", {truncated:,} of them cut off at {m.max_tokens:,} tokens" if truncated else ""
     print(f"{job.rows:,} items ({tokens:,} tokens{cut}) in {duration(seconds)}; written to {job.output}", flush=True)
     return job.output

@@ -102,6 +102,7 @@ class _Watch:
     def __init__(self, job: Job, staging: Staging, done: int) -> None:
         self.folder, self.seen = staging.checkpoint, {p.name for p in staging.checkpoint.glob("*.parquet")}
         self.progress = Progress(f"embedding items with {job.model.name}", job.rows, "items", done=done)
+        self.staged, self.tokens = staging.staged, 0
         self.stop = threading.Event()
         self.thread = threading.Thread(target=self._run, daemon=True)
 
@@ -109,7 +110,14 @@ class _Watch:
         for path in self.folder.glob("*.parquet"):
             if path.name not in self.seen and ".pending" not in path.name:
                 self.seen.add(path.name)
-                self.progress.update(pq.read_metadata(path).num_rows)
+                self.tokens += self._tokens(path.stem)
+                seconds = self.progress.seconds
+                self.progress.update(pq.read_metadata(path).num_rows, f"{self.tokens / seconds:,.0f} tokens/s")
+
+    def _tokens(self, name: str) -> int:
+        """Tokens of the data files that a checkpoint file stands for."""
+        files = self.staged.glob(f"{name}*.parquet")
+        return sum(int(pq.read_table(f, columns=["tokens"])["tokens"].to_numpy().sum()) for f in files)
 
     def _run(self) -> None:
         while not self.stop.wait(2.0):

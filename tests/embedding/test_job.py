@@ -29,7 +29,13 @@ def decoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def job(dataset: Path, output: Path, **changes: Any) -> Path:
-    fixed = {"dataset": str(dataset), "output": str(output), "engine": "sentence-transformers", "batch": 4}
+    fixed = {
+        "dataset": str(dataset),
+        "output": str(output),
+        "engine": "sentence-transformers",
+        "batch": 4,
+        "tracking.enabled": False,
+    }
     given = {k: str(v) if isinstance(v, Path) else v for k, v in changes.items()}
     return embed_here(override(EmbedSettings(), {**fixed, **given}), threads=1)
 
@@ -218,6 +224,24 @@ def test_an_item_without_text_is_found_before_anything_runs(tmp_path: Path) -> N
     with pytest.raises(UserError, match="i00004"):
         job(data, tmp_path / "out")
     assert not (tmp_path / "out.partial").exists()
+
+
+def test_one_mlflow_run_over_a_restart(decoder: Path, tmp_path: Path) -> None:
+    from mlflow.tracking import MlflowClient
+
+    data = catalogue(tmp_path / "data", i3=POISON)
+    tracked = {"model": decoder, "tracking.enabled": True}
+    with pytest.raises(UserError, match="failed"):
+        job(data, tmp_path / "out", **tracked)
+    client = MlflowClient(tracking_uri=f"sqlite:///{tmp_path / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("bifair")
+    assert experiment is not None
+    assert [r.info.status for r in client.search_runs([experiment.experiment_id])] == ["FAILED"]
+    job(data, tmp_path / "out", accept_failures=1, **tracked)
+    (run,) = client.search_runs([experiment.experiment_id])
+    assert (run.info.status, run.info.run_name, run.data.metrics["failed"]) == ("FINISHED", "out", 1)
+    assert run.data.params["model"] == str(decoder) and run.data.metrics["rows"] == 23
+    assert [a.path for a in client.list_artifacts(run.info.run_id)] == ["manifest.json"]
 
 
 def test_no_dataset(tmp_path: Path) -> None:

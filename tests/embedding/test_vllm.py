@@ -42,18 +42,18 @@ def test_minilm_equals_sentence_transformers(tmp_path: Path) -> None:
 
 
 def test_a_decoder_with_a_failing_item_and_a_killed_engine(tmp_path: Path) -> None:
-    """Two replicas, one engine process killed on the way: the rows of one replica left alone, the bad item named."""
+    """Its only engine process killed on the way, the job gives the bytes of two replicas that were left alone."""
     model = tiny_decoder(tmp_path / "model", layers=12)
     data = catalogue(tmp_path / "data", 640, group=100, i5=POISON)
     words = ["--dataset", data, "--model", model, "--batch", 8, "--retries", 0, "--accept_failures", 1]
-    alone = embed(*words, "--output", tmp_path / "alone")
+    alone = embed(*words, "--output", tmp_path / "alone", "--replicas", 2)
     assert alone.returncode == 0, alone.stdout + alone.stderr
     found, good = vectors(tmp_path / "alone", data), [i for i in range(640) if i != 5]
     expected = reference(model, [titles(data)[i] for i in good], "last")
     assert ((found[good] * expected).sum(1) > 0.9999).all() and not found[5].any()
 
     process = subprocess.Popen(
-        command(*words, "--output", tmp_path / "out", "--replicas", 2),
+        command(*words, "--output", tmp_path / "out"),
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT,
     )  # fmt: skip
     engines: list[int] = []

@@ -148,7 +148,7 @@ def test_store_that_fails_later_costs_a_warning(capsys: pytest.CaptureFixture[st
     with Tracker(Broken(), "id") as tracker:  # type: ignore[arg-type]
         tracker.metrics({"loss": 1.0}, 1)
         tracker.metrics({"loss": 1.0}, 2)
-    assert capsys.readouterr().err == "warning: MLflow stopped: server gone; training goes on without it\n"
+    assert capsys.readouterr().err == "warning: MLflow stopped: server gone; the job goes on without it\n"
 
 
 def test_two_at_once_in_a_new_output_folder_without_noise(tmp_path: Path) -> None:

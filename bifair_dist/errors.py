@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from pathlib import PurePath
 
 
 class UserError(Exception):
     """Bad input. The message is one line that names the file, row or key and says what to do."""
+
+
+def inside(name: object, source: str) -> str:
+    """A file name that a manifest gives, refused where it leads out of the manifest's folder. Raises `UserError`."""
+    path = PurePath(str(name))
+    if not isinstance(name, str) or path.is_absolute() or ".." in path.parts:
+        raise UserError(f"{source}: the file name {name!r} leads out of the folder; the manifest was tampered with")
+    return name
 
 
 def run_job(main: Callable[[], int | None]) -> None:

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from bifair_dist.errors import UserError
+from bifair_dist.errors import UserError, inside
 
 FORMAT = "bifair-dataset"
 FORMAT_VERSION = 1
@@ -147,6 +147,8 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     for key in ("checksums", "groups", "counts"):
         if not isinstance(manifest.get(key), dict):
             raise UserError(f"{path}: key '{key}' is missing; prepare the dataset again")
+    for name in (*manifest["checksums"], *manifest["groups"]):
+        inside(name, str(path))
     return manifest
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bifair_dist.embedding.number_format import STORED
-from bifair_dist.errors import UserError
+from bifair_dist.errors import UserError, inside
 
 FORMAT = "bifair-representations"
 FORMAT_VERSION = 2
@@ -67,6 +67,8 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
         raise UserError(f"{path}: dtype {manifest['dtype']!r} is not one of {', '.join(STORED)}; embed again")
     if manifest["rows"] != sum(shard["rows"] for shard in manifest["shards"]):
         raise UserError(f"{path}: rows is {manifest['rows']}, but its shards have another sum; embed again")
+    for shard in manifest["shards"]:
+        inside(shard["file"], str(path))
     return {**manifest, "ordered": version > 1 and manifest.get("ordered") is True}
 
 

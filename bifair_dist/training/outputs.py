@@ -66,7 +66,7 @@ def write_representations(folder: Path, dataset: Dataset, z: Tensor, comm: Comm,
         shards = [None] * comm.size
         dist.all_gather_object(shards, shard, group=comm.group)
     if comm.rank == 0:
-        write_manifest(folder, [s for s in shards if s is not None], about)
+        write_manifest(folder, [s for s in shards if s is not None], about, ordered=True)
 
 
 def write_recommendations(path: Path, dataset: Dataset, evaluation: Evaluation, comm: Comm) -> None:

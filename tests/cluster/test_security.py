@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import csv
 import inspect
+import json
 import os
 import subprocess
 import sys
@@ -188,3 +189,31 @@ def test_ray_and_mlflow_listen_on_loopback_unless_told() -> None:
     for path in SOURCES:
         code = path.read_text(encoding="utf-8")
         assert "0.0.0.0" not in code and "dashboard_host" not in code, path
+
+
+@pytest.mark.parametrize("name", ["../outside.parquet", "/etc/outside.parquet", "groups/../../outside.parquet", 7])
+def test_a_forged_manifest_leads_nowhere(name: object, tmp_path: Path) -> None:
+    from bifair_dist.embedding.representations import read_manifest, write_representations
+    from bifair_dist.errors import UserError
+
+    folder = write_representations(tmp_path / "z", ["a"], np.ones((1, 2), np.float32), {})
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["shards"][0]["file"] = name
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(UserError, match="leads out of the folder"):
+        read_manifest(folder)
+
+
+@pytest.mark.parametrize("key", ["checksums", "groups"])
+def test_a_forged_dataset_manifest_leads_nowhere(key: str, tmp_path: Path) -> None:
+    from bifair_dist.catalog.dataset import read_dataset
+    from bifair_dist.catalog.generated import generate_dataset
+    from bifair_dist.errors import UserError
+
+    generate_dataset(tmp_path / "d")
+    path = tmp_path / "d" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest[key]["../../outside"] = {}
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(UserError, match="leads out of the folder"):
+        read_dataset(tmp_path / "d")

@@ -78,7 +78,7 @@ def _one_pass(job: Job, staging: Staging, gpus: float) -> None:
             fn_constructor_args=(job.model, settings.compute_dtype, settings.cpus, settings.trust_remote_code),
             batch_format="pyarrow",
             batch_size=None,
-            concurrency=settings.replicas,
+            compute=ray.data.ActorPoolStrategy(size=settings.replicas),
             num_cpus=settings.cpus,
             num_gpus=gpus or None,
         )

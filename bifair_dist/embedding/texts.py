@@ -23,7 +23,6 @@ import string
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -123,47 +122,6 @@ def check_template(items: str | Path, template: Template | str) -> Template:
         raise UserError(f"{items}: cannot be read ({str(error).splitlines()[0]})") from error
     _check_columns(parsed, schema, str(items))
     return parsed
-
-
-class Catalog(Protocol):
-    """What the embedding needs of a dataset."""
-
-    @property
-    def folder(self) -> Path:
-        """The dataset folder."""
-
-    @property
-    def item_ids(self) -> npt.NDArray[np.object_]:
-        """Ids in index order."""
-
-    @property
-    def titles(self) -> npt.NDArray[np.object_]:
-        """Titles in index order."""
-
-
-def item_texts(dataset: Catalog, template: str) -> list[str]:
-    """The template for every item with empty cells as empty text and nothing removed, in index order.
-
-    The form that `minilm.ensure_representations` keys its cache with; everything newer uses `Template.fill`.
-    Raises `UserError` for a template that cannot be read or names a column that items.parquet does not have.
-    """
-    try:
-        columns = list(Template.parse(template).columns)
-        if columns == ["title"]:
-            return [template.format(title=title) for title in dataset.titles]
-        path = dataset.folder / "items.parquet"
-        check_template(path, template)
-    except UserError as error:
-        raise UserError(f"data.{error}" if str(error).startswith("template: ") else str(error)) from None
-    table = pq.read_table(path, columns=columns)
-    cells = {name: [_text(cell) for cell in table[name].to_pylist()] for name in columns}
-    return [template.format(**{n: cells[n][row] for n in cells}) for row in range(len(dataset.item_ids))]
-
-
-def _text(cell: Any) -> str:
-    if cell is None:
-        return ""
-    return ", ".join(map(str, cell)) if isinstance(cell, (list, tuple)) else str(cell)
 
 
 def _pieces(columns: Sequence[str], literals: Sequence[str]) -> tuple[Piece, ...]:

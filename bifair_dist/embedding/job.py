@@ -117,8 +117,16 @@ def _run(job: Job, staging: Staging, one_pass: Callable[[Job, Staging], None], e
             print(
                 f"{job.rows - done:,} items failed; trying them again ({attempt} of {job.settings.retries})", flush=True
             )
-        staging.forget_failures()
-        one_pass(job, staging)
+        try:
+            staging.forget_failures()
+            one_pass(job, staging)
+        except OSError as error:
+            if error.errno is None:
+                raise
+            raise UserError(
+                f"{staging.folder}: cannot be written ({error.strerror}); what is done is kept: make room and run the "
+                "same command again"
+            ) from None
         done = len(staging.committed())
     failures = staging.failures()
     if done + len(failures) != job.rows:

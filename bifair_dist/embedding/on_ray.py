@@ -180,7 +180,7 @@ def _told(job: Job, error: Exception) -> BaseException:
         if isinstance(cause, UserError):
             return cause
         if isinstance(cause, OSError) and cause.errno is not None:
-            return UserError(f"{job.output}: {cause.strerror}; make room and run the same command again")
+            return cause  # disk full and the like: `run` tells it
         cause = getattr(cause, "cause", None) or cause.__cause__
     lines = [line.strip() for line in str(error).splitlines() if "Error" in line]
     reason = lines[-1][:300] if lines else type(error).__name__

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +135,28 @@ def test_a_unit_cut_off_between_data_and_record_is_done_again(decoder: Path, tmp
         with pytest.raises(CutOffError):
             job(data, tmp_path / "out", model=decoder)
     assert any(staging.staged.iterdir()) and not staging.committed().size
+    assert shard_hashes(job(data, tmp_path / "out", model=decoder)) == shard_hashes(whole)
+
+
+def test_a_full_disk_is_one_line_and_nothing_is_lost(
+    decoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = catalogue(tmp_path / "data")
+    whole = job(data, tmp_path / "whole", model=decoder)
+    original = Staging.write_unit
+    written: list[str] = []
+
+    def full(self: Staging, name: str, table: pa.Table) -> None:
+        if len(written) == 2:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        written.append(name)
+        original(self, name, table)
+
+    monkeypatch.setattr(Staging, "write_unit", full)
+    with pytest.raises(UserError, match=r"out.partial: cannot be written \(No space left on device\); what is done"):
+        job(data, tmp_path / "out", model=decoder)
+    monkeypatch.setattr(Staging, "write_unit", original)
+    assert Staging.beside(tmp_path / "out").committed().size == 8
     assert shard_hashes(job(data, tmp_path / "out", model=decoder)) == shard_hashes(whole)
 
 

@@ -72,7 +72,7 @@ def probe(settings: ProbeSettings) -> dict[str, Any]:
     results: list[EvaluationResult] = []
     for name, folder in zip(names, settings.representations, strict=True):
         manifest = check_representations(folder, dataset.item_ids)
-        # In float64, ranked as float32: items of equal texts then tie, whatever the blocks of the matrix product.
+        # Products in float64, ranked as float32: lists then do not depend on how a machine rounds and blocks sums.
         z = torch.from_numpy(np.ascontiguousarray(read_rows(folder, dataset.item_ids, dtype=np.float64)))
         items, comm = rank_by_history(z, train, known, users, settings.k), Comm()
         result = evaluate(items, users, wanted, groups, n_items=dataset.n_items, comm=comm, k=settings.k)
@@ -184,17 +184,18 @@ def probe_table(found: dict[str, Any]) -> str:
     head = "  ".join(f"{name:>{wide}}" for name in folders)
     lines = [f"{found['split']:<{label}}  {'users':>8}  {'chance':>8}  {head}".rstrip()]
     for text, keys in rows:
-        users = _at(chance_, (*keys[:2], "users", *keys[3:])) if len(keys) == 4 else None
-        counted = f"{users:,}" if users is not None else ""
+        if not keys:
+            lines.append("")
+            continue
+        users = f"{_at(chance_, (*keys[:2], 'users', keys[3])):,}" if len(keys) == 4 else ""
         cells = "  ".join(f"{number(_at(entry, keys)):>{wide}}" for entry in folders.values())
-        lines.append(f"{text:<{label}}  {counted:>8}  {number(_at(chance_, keys)):>8}  {cells}" if keys else "")
+        lines.append(f"{text:<{label}}  {users:>8}  {number(_at(chance_, keys)):>8}  {cells}")
     first, *others = folders
     for name in others:
         lines += ["", f"{name} minus {first}, with 95 % intervals over users"]
         for text, keys in rows:
-            change = _at(folders[name]["differences"], keys) if keys else None
-            cells = "-" if change is None else _change(change, _at(folders[first], keys))
-            lines.append(f"{text:<{label}}  {cells}" if keys else "")
+            change = _change(_at(folders[name]["differences"], keys), _at(folders[first], keys)) if keys else ""
+            lines.append(f"{text:<{label}}  {change}".rstrip())
     lines += ["", f"{found['users']:,} users. chance: what a random order gives on average"]
     if found["without_history"]:
         lines.append(f"{found['without_history']:,} users without training items are left out")
@@ -267,7 +268,9 @@ def _at(entry: dict[str, Any], keys: Sequence[str]) -> Any:
     return entry
 
 
-def _change(change: list[float], before: float | None) -> str:
+def _change(change: list[float] | None, before: float | None) -> str:
+    if change is None:
+        return "-"
     value, low, high = change
     percent = f"{100 * value / before:+8.1f} %" if before else ""
     return f"{value:+8.4f}  [{low:+.4f}, {high:+.4f}]{percent}"

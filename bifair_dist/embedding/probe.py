@@ -8,8 +8,9 @@ a group badly here hands this on to whatever is trained on its vectors (the "pri
 Two references stand beside the figures. Chance: in a random order of the n_u items that user u does not have, each
 is in the list with probability c_u = min(1, K / n_u), so E[recall_{u,g}@K] = c_u in every group g, and
 E[ndcg_u@K] = (P_u / n_u) sum_{j <= min(K, n_u)} 1 / log2(j + 1) over the DCG of min(K, P_u) hits on top, P_u being the
-user's held-out items. Differences: each folder against the first one, user by user, with percentile intervals of a
-bootstrap over users in which all folders share the weights (`evaluation/bootstrap.py`).
+user's held-out items. Differences: each folder against the first one, with percentile intervals of a bootstrap in
+which all folders share the weights: over users (`evaluation/bootstrap.py`), and over users and held-out items
+(`redrawn.py`), the wider ones, since few items make most of the hits of vectors that were never trained for this.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from torch import Tensor
 from bifair_dist.catalog.dataset import Dataset, Interactions, read_dataset
 from bifair_dist.config import ProbeSettings
 from bifair_dist.csr import Csr
+from bifair_dist.embedding.redrawn import redrawn_utilities
 from bifair_dist.embedding.representations import check_representations, read_rows
 from bifair_dist.errors import UserError
 from bifair_dist.evaluation import EvaluationResult, GroupMembership, bootstrap_intervals, evaluate, full_ranking
@@ -46,10 +48,10 @@ def probe(settings: ProbeSettings) -> dict[str, Any]:
     """Metrics of each folder: `dataset`, `split`, `k`, `users`, `without_history`, `chance` and `folders`.
 
     `folders` maps a name to what the manifest says (`model`, `template`, ...), the metrics of `EvaluationResult`,
-    `intervals` and, from the second folder on, `differences` from the first: [difference, low, high], None where not
-    defined. `chance` has the expected recall and NDCG of a random order, and per group table its `utility`, `cv` and
-    `min` and the `users` that a utility is the mean over. Users without training items have no vector and are left
-    out (`without_history`). Memory: float64 for the vectors of all items and users; scores come in blocks of users.
+    `intervals` (over users) and, from the second folder on, `differences` from the first. `chance` has the expected
+    recall and NDCG of a random order, and per group table its `utility`, `cv` and `min` and the `users` that a utility
+    is the mean over. Users without training items have no vector and are left out (`without_history`). Memory: float64
+    for the vectors of all items and users; scores come in blocks of users.
     Raises `UserError` for a folder that was made for another dataset, and where there is nothing to compare.
     """
     if not settings.dataset:
@@ -70,6 +72,7 @@ def probe(settings: ProbeSettings) -> dict[str, Any]:
     ]
     folders: dict[str, dict[str, Any]] = {}
     results: list[EvaluationResult] = []
+    redrawn: list[list[Tensor]] = []
     for name, folder in zip(names, settings.representations, strict=True):
         manifest = check_representations(folder, dataset.item_ids)
         # Products in float64, ranked as float32: lists then do not depend on how a machine rounds and blocks sums.
@@ -84,7 +87,10 @@ def probe(settings: ProbeSettings) -> dict[str, Any]:
             "intervals": bootstrap_intervals(result, comm, seed=SEED, replicates=REPLICATES, level=LEVEL),
         }
         results.append(result)
-    for name, found in zip(names[1:], differences(results), strict=True):
+        if len(names) > 1:
+            replicates = {"n_items": dataset.n_items, "seed": SEED, "replicates": REPLICATES}
+            redrawn.append(redrawn_utilities(items, users, wanted, groups, **replicates))
+    for name, found in zip(names[1:], differences(results, redrawn), strict=True):
         folders[name]["differences"] = found
     return {
         "dataset": str(settings.dataset),
@@ -139,10 +145,11 @@ def chance(result: EvaluationResult, wanted: Csr, left: Tensor) -> dict[str, Any
     return {f"recall@{k}": float(recall.mean()), f"ndcg@{k}": float(ndcg.mean()), "groups": groups}
 
 
-def differences(results: Sequence[EvaluationResult]) -> list[dict[str, Any]]:
-    """Second, third, ... result minus the first, as [difference, low, high]; all over the same users.
+def differences(results: Sequence[EvaluationResult], redrawn: Sequence[Sequence[Tensor]]) -> list[dict[str, Any]]:
+    """Second, third, ... result minus the first; all over the same users. `redrawn`: `redrawn_utilities` of each.
 
-    Keys as in `EvaluationResult.to_dict`: recall and NDCG, and per group table `cv`, `min` and `utility` by label.
+    Keys as in `EvaluationResult.to_dict`: recall and NDCG, and per group table `cv`, `min` and `utility` by label. An
+    entry has `difference` and the intervals `users` and `users_and_items` (not for NDCG); None where not defined.
     """
     k, tables, users = results[0].k, results[0].tables, results[0].per_user.users
     sizes = [len(table.labels) for table in tables]
@@ -153,19 +160,17 @@ def differences(results: Sequence[EvaluationResult]) -> list[dict[str, Any]]:
         weights = torch.cat([torch.ones(1, len(part), dtype=torch.float64), drawn])  # row 0: every user once
         for total, result in zip(sums, results, strict=True):
             total += weights @ user_columns(result.per_user, sizes, start, start + len(part))
-    figures = [_figures(total, sizes) for total in sums]
+    by_user = [_of_sums(total, sizes) for total in sums]
+    by_both = [_of_utilities(found) for found in redrawn]
     out = []
-    for other in figures[1:]:
-        columns = iter((other - figures[0]).unbind(1))
-        found: dict[str, Any] = {f"recall@{k}": _interval(next(columns)), f"ndcg@{k}": _interval(next(columns))}
-        found["groups"] = {
-            table.name: {
-                "cv": _interval(next(columns)),
-                "min": _interval(next(columns)),
-                "utility": {label: _interval(next(columns)) for label in table.labels},
-            }
-            for table in tables
-        }
+    for other in range(1, len(results)):
+        minus = {key: by_user[other][key] - by_user[0][key] for key in by_user[0]}
+        both = {key: by_both[other][key] - by_both[0][key] for key in by_both[0]}
+        entry = {key: _entry(values, both.get(key)) for key, values in minus.items()}
+        found: dict[str, Any] = {f"recall@{k}": entry["recall", 0], f"ndcg@{k}": entry["ndcg", 0], "groups": {}}
+        for t, table in enumerate(tables):
+            utility = {label: entry[f"utility {g}", t] for g, label in enumerate(table.labels)}
+            found["groups"][table.name] = {"cv": entry["cv", t], "min": entry["min", t], "utility": utility}
         out.append(found)
     return out
 
@@ -192,7 +197,7 @@ def probe_table(found: dict[str, Any]) -> str:
         lines.append(f"{text:<{label}}  {users:>8}  {number(_at(chance_, keys)):>8}  {cells}")
     first, *others = folders
     for name in others:
-        lines += ["", f"{name} minus {first}, with 95 % intervals over users"]
+        lines += ["", f"{name} minus {first}, with 95 % intervals over users, and over users and held-out items"]
         for text, keys in rows:
             change = _change(_at(folders[name]["differences"], keys), _at(folders[first], keys)) if keys else ""
             lines.append(f"{text:<{label}}  {change}".rstrip())
@@ -200,6 +205,7 @@ def probe_table(found: dict[str, Any]) -> str:
     if found["without_history"]:
         lines.append(f"{found['without_history']:,} users without training items are left out")
     for name, entry in folders.items():
+        lines.append(f"{name}: {100 * entry['coverage']:.0f} % of the items come into any list")
         if entry["zero_vectors"]:
             lines.append(f"{name}: {entry['zero_vectors']:,} items have a zero vector, cosine 0 to everything")
     return "\n".join(lines)
@@ -240,22 +246,34 @@ def _of(dataset: Dataset, *splits: Interactions) -> Csr:
     return Csr.of(torch.from_numpy(user), torch.from_numpy(item), dataset.n_users)
 
 
-def _figures(sums: Tensor, sizes: Sequence[int]) -> Tensor:
-    """Recall, NDCG, then CV, MIN and utilities of each group table as columns: [R, 2 + sum(2 + G)]."""
+def _of_sums(sums: Tensor, sizes: Sequence[int]) -> dict[tuple[str, int], Tensor]:
+    """Figures [R] by name and group table from sums [R, columns] of `user_columns`."""
     accuracy, summaries = summarise(sums, sizes)
-    columns = [accuracy["recall"][:, None], accuracy["ndcg"][:, None]]
-    for s in summaries:
-        columns += [s.cv[:, None], s.minimum[:, None], s.utility]
-    return torch.cat(columns, dim=1)
+    recall = accuracy["recall"].unsqueeze(1)
+    return {**_of_utilities([recall, *(s.utility for s in summaries)]), ("ndcg", 0): accuracy["ndcg"]}
 
 
-def _interval(values: Tensor) -> list[float] | None:
-    """[value, low, high] of the value (first) and its replicates."""
-    replicates = values[1:][~values[1:].isnan()]
-    if values[0].isnan() or not len(replicates):
+def _of_utilities(utilities: Sequence[Tensor]) -> dict[tuple[str, int], Tensor]:
+    """Figures [R] by name and group table from recall [R, 1] and the utilities [R, G] of each table."""
+    out = {("recall", 0): utilities[0][:, 0]}
+    for t, utility in enumerate(utilities[1:]):
+        out["cv", t], out["min", t] = coefficient_of_variation(utility), lowest_quarter(utility)
+        out |= {(f"utility {g}", t): column for g, column in enumerate(utility.unbind(1))}
+    return out
+
+
+def _entry(over_users: Tensor, over_both: Tensor | None) -> dict[str, Any] | None:
+    """The difference (first of `over_users`) with the intervals of its replicates."""
+    if over_users[0].isnan():
         return None
+    both = None if over_both is None else _interval(over_both)
+    return {"difference": float(over_users[0]), "users": _interval(over_users[1:]), "users_and_items": both}
+
+
+def _interval(replicates: Tensor) -> list[float] | None:
+    replicates = replicates[~replicates.isnan()]
     tail = (1.0 - LEVEL) / 2.0
-    return [float(values[0]), *(float(torch.quantile(replicates, q)) for q in (tail, 1.0 - tail))]
+    return [float(torch.quantile(replicates, q)) for q in (tail, 1.0 - tail)] if len(replicates) else None
 
 
 def _plain(value: Tensor) -> float | None:
@@ -268,9 +286,10 @@ def _at(entry: dict[str, Any], keys: Sequence[str]) -> Any:
     return entry
 
 
-def _change(change: list[float] | None, before: float | None) -> str:
+def _change(change: dict[str, Any] | None, before: float | None) -> str:
     if change is None:
         return "-"
-    value, low, high = change
-    percent = f"{100 * value / before:+8.1f} %" if before else ""
-    return f"{value:+8.4f}  [{low:+.4f}, {high:+.4f}]{percent}"
+    value = change["difference"]
+    intervals = [change["users"], change["users_and_items"]]
+    cells = "  ".join("-".center(18) if i is None else f"[{i[0]:+.4f}, {i[1]:+.4f}]" for i in intervals)
+    return f"{value:+8.4f}  {cells}" + (f"{100 * value / before:+8.1f} %" if before else "")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,14 @@ from bifair_dist.catalog.generated import generate_dataset
 from bifair_dist.config import ProbeSettings
 from bifair_dist.csr import Csr
 from bifair_dist.embedding import probe as module
+from bifair_dist.embedding import redrawn as redrawn_module
 from bifair_dist.embedding.probe import chance, differences, probe, probe_and_print, probe_table
+from bifair_dist.embedding.redrawn import redrawn_utilities
 from bifair_dist.embedding.representations import write_representations
 from bifair_dist.errors import UserError
 from bifair_dist.evaluation import EvaluationResult, GroupMembership, evaluate
 from bifair_dist.evaluation.bootstrap import poisson_weights
+from bifair_dist.evaluation.inequality import coefficient_of_variation
 from bifair_dist.parallel.comm import Comm
 
 Floats = npt.NDArray[np.floating]
@@ -122,7 +126,8 @@ def test_lengths_of_vectors_do_not_matter(dataset: Dataset, tmp_path: Path) -> N
     found = probe(settings(dataset, *(folder_of(tmp_path / n, dataset, v) for n, v in (("a", z), ("b", longer)))))
     a, b = found["folders"]["a"], found["folders"]["b"]
     assert a["recall@20"] == b["recall@20"] and a["ndcg@20"] == b["ndcg@20"] and a["groups"] == b["groups"]
-    assert b["differences"]["recall@20"] == [0, 0, 0] and b["differences"]["groups"]["genre"]["cv"] == [0, 0, 0]
+    same = {"difference": 0, "users": [0, 0], "users_and_items": [0, 0]}
+    assert b["differences"]["recall@20"] == same and b["differences"]["groups"]["genre"]["cv"] == same
 
 
 def test_the_order_of_users_does_not_matter(dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,9 +176,10 @@ def test_a_group_whose_vectors_are_noise_is_served_worse(dataset: Dataset, tmp_p
     assert before["utility"][label] > 2 * found["chance"]["groups"]["genre"]["utility"][label]
     assert after["utility"][label] < 0.5 * before["utility"][label]
     assert after["cv"] > before["cv"] and after["min"] < before["min"]
-    change, low, high = found["folders"]["bad"]["differences"]["groups"]["genre"]["utility"][label]
-    assert change == pytest.approx(after["utility"][label] - before["utility"][label])
-    assert low < change < high < 0
+    change = found["folders"]["bad"]["differences"]["groups"]["genre"]["utility"][label]
+    assert change["difference"] == pytest.approx(after["utility"][label] - before["utility"][label])
+    (low, high), (lower, higher) = change["users"], change["users_and_items"]
+    assert lower < low < change["difference"] < high < higher < 0
     assert "differences" not in found["folders"]["good"]
 
 
@@ -230,21 +236,57 @@ def test_differences_are_those_of_users_drawn_again(dataset: Dataset, monkeypatc
         return evaluate(ranked[which][rows], users[rows], wanted, [table], n_items=30, comm=Comm())
 
     everyone = [measured(which, torch.arange(n)) for which in range(2)]
-    (found,) = differences(everyone)
+    lists_of = {"n_items": 30, "seed": module.SEED, "replicates": replicates}
+    redrawn = [redrawn_utilities(lists, users, wanted, [table], **lists_of) for lists in ranked]
+    (found,) = differences(everyone, redrawn)
     weights = poisson_weights(module.SEED, np.arange(replicates), users.numpy())
     drawn = [torch.arange(n).repeat_interleave(torch.from_numpy(w).long()) for w in weights]
     again = [[measured(which, rows) for which in range(2)] for rows in drawn]
-    picks = {
+    picks: dict[str, tuple[dict[str, Any], Callable[[EvaluationResult], float]]] = {
         "recall": (found["recall@5"], lambda r: r.accuracy["recall"]),
         "ndcg": (found["ndcg@5"], lambda r: r.accuracy["ndcg"]),
         "cv": (found["groups"]["g"]["cv"], lambda r: float(r.summaries[0].cv)),
         "min": (found["groups"]["g"]["min"], lambda r: float(r.summaries[0].minimum)),
         "b": (found["groups"]["g"]["utility"]["b"], lambda r: float(r.summaries[0].utility[1])),
     }
-    for name, (interval, pick) in picks.items():
+    for name, (entry, pick) in picks.items():
         values = [pick(second) - pick(first) for first, second in again]
-        expected = [pick(everyone[1]) - pick(everyone[0]), *np.quantile(values, [0.025, 0.975])]
-        assert interval == pytest.approx(expected, rel=1e-9), name
+        assert entry["difference"] == pytest.approx(pick(everyone[1]) - pick(everyone[0]), rel=1e-9), name
+        assert entry["users"] == pytest.approx(list(np.quantile(values, [0.025, 0.975])), rel=1e-9), name
+        assert (entry["users_and_items"] is None) == (name == "ndcg")
+    cv = [coefficient_of_variation(found[1]) for found in redrawn]
+    expected = np.quantile((cv[1] - cv[0]).numpy(), [0.025, 0.975])
+    assert found["groups"]["g"]["cv"]["users_and_items"] == pytest.approx(list(expected))
+
+
+def test_items_drawn_again_against_a_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Item and user groups, several groups of an item; chunks of two replicates."""
+    _, wanted, users, groups = small_case()
+    monkeypatch.setattr(redrawn_module, "_CHUNK", 16)
+    ranked, replicates = torch.tensor([[1, 5], [4, 2], [5, -1]]), 9
+    found = redrawn_utilities(ranked, users, wanted, groups, n_items=6, seed=3, replicates=replicates)
+    w = poisson_weights(3, np.arange(replicates), users.numpy())
+    v = poisson_weights(4, np.arange(replicates), np.arange(6))
+    members: list[list[tuple[set[int], set[int]]]] = [[({0, 1, 2}, set(range(6)))]]  # users and items of each group
+    for table in groups:
+        pairs = list(zip(table.entity_index.tolist(), table.group_index.tolist(), strict=True))
+        of = [{entity for entity, group in pairs if group == g} for g in range(len(table.labels))]
+        members.append([({0, 1, 2}, m) if table.entity == "item" else (m, set(range(6))) for m in of])
+    undefined = 0
+    for values, table_members in zip(found, members, strict=True):
+        for g, (who, what) in enumerate(table_members):
+            for r in range(replicates):
+                total = count = 0.0
+                for user in who:
+                    held = wanted.columns[wanted.indptr[user] : wanted.indptr[user + 1]].tolist()
+                    mine = sum(v[r, i] for i in held if i in what)
+                    if mine > 0:
+                        hits = sum(v[r, i] for i in held if i in what and i in ranked[user].tolist())
+                        total, count = total + w[r, user] * hits / mine, count + w[r, user]
+                undefined += count == 0
+                expected = total / count if count else np.nan
+                assert float(values[r, g]) == pytest.approx(expected, nan_ok=True)
+    assert 0 < undefined < replicates * 3
 
 
 def test_table_and_file(dataset: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -256,7 +298,14 @@ def test_table_and_file(dataset: Dataset, tmp_path: Path, capsys: pytest.Capture
     shown = capsys.readouterr().out
     found = json.loads(output.read_text())
     assert probe_table(found) in shown
-    for part in ("genre: MIN", "two minus one", "three minus one", "one: 1 items have a zero vector", "chance"):
+    for part in (
+        "genre: MIN",
+        "two minus one",
+        "three minus one",
+        "one: 1 items have a zero vector",
+        "items come into any list",
+        "chance",
+    ):
         assert part in shown
     recall = next(line.split() for line in shown.splitlines() if line.startswith("recall@20"))
     values = [found["chance"]["recall@20"], *(found["folders"][n]["recall@20"] for n in ("one", "two", "three"))]

@@ -261,28 +261,29 @@ def test_differences_are_those_of_users_drawn_again(dataset: Dataset, monkeypatc
 
 def test_items_drawn_again_against_a_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     """Item and user groups, several groups of an item; chunks of two replicates."""
-    _, wanted, users, groups = small_case()
+    _, wanted, _, groups = small_case()
+    users = torch.tensor([0, 2, 3])
     monkeypatch.setattr(redrawn_module, "_CHUNK", 16)
-    ranked, replicates = torch.tensor([[1, 5], [4, 2], [5, -1]]), 9
+    ranked, replicates = torch.tensor([[1, 3], [4, -1], [0, 5]]), 9
     found = redrawn_utilities(ranked, users, wanted, groups, n_items=6, seed=3, replicates=replicates)
     w = poisson_weights(3, np.arange(replicates), users.numpy())
     v = poisson_weights(4, np.arange(replicates), np.arange(6))
-    members: list[list[tuple[set[int], set[int]]]] = [[({0, 1, 2}, set(range(6)))]]  # users and items of each group
+    members: list[list[tuple[set[int], set[int]]]] = [[({0, 2, 3}, set(range(6)))]]  # users and items of each group
     for table in groups:
         pairs = list(zip(table.entity_index.tolist(), table.group_index.tolist(), strict=True))
         of = [{entity for entity, group in pairs if group == g} for g in range(len(table.labels))]
-        members.append([({0, 1, 2}, m) if table.entity == "item" else (m, set(range(6))) for m in of])
+        members.append([({0, 2, 3}, m) if table.entity == "item" else (m, set(range(6))) for m in of])
     undefined = 0
     for values, table_members in zip(found, members, strict=True):
         for g, (who, what) in enumerate(table_members):
             for r in range(replicates):
                 total = count = 0.0
-                for user in who:
-                    held = wanted.columns[wanted.indptr[user] : wanted.indptr[user + 1]].tolist()
+                for place, user in enumerate(users.tolist()):
+                    held = wanted.columns[wanted.indptr[user] : wanted.indptr[user + 1]].tolist() if user in who else []
                     mine = sum(v[r, i] for i in held if i in what)
                     if mine > 0:
-                        hits = sum(v[r, i] for i in held if i in what and i in ranked[user].tolist())
-                        total, count = total + w[r, user] * hits / mine, count + w[r, user]
+                        hits = sum(v[r, i] for i in held if i in what and i in ranked[place].tolist())
+                        total, count = total + w[r, place] * hits / mine, count + w[r, place]
                 undefined += count == 0
                 expected = total / count if count else np.nan
                 assert float(values[r, g]) == pytest.approx(expected, nan_ok=True)

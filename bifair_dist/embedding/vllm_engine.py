@@ -96,6 +96,8 @@ def add_stage(
         log_engine_metrics=False,
         should_continue_on_error=True,
         batch_size=settings.batch,
+        # Ray's default lets the engine hold a tenth more requests than it runs at once, so that it waits for new ones.
+        max_pending_requests=4 * settings.batch,
         concurrency=(settings.replicas, settings.replicas),
         placement_group_config={"bundles": [{k: v for k, v in bundle.items() if v}] * settings.tensor_parallel},
         runtime_env=runtime_env,

@@ -2,10 +2,9 @@
 # One training under Slurm, on a Ray cluster that lives as long as the job.
 #
 #     sbatch cluster/slurm.sh /shared/dataset first
-#     sbatch --dependency=afternotok:JOBID cluster/slurm.sh /shared/dataset first      goes on after a time limit
 #
-# Arguments: dataset folder, run name, further settings of jobs/train.py. The same run name goes on from the last
-# checkpoint, which is what a requeued job does. Hardware: 2 nodes with 4 GPUs each. Start: under a minute. The
+# Arguments: dataset folder, run name, further settings of jobs/train.py. A training that was cut off does not go on yet:
+# a requeued job ends with "this run exists", so ask for enough time. Hardware: 2 nodes with 4 GPUs each. Start: under a minute. The
 # environment (.venv) and the folders lie on storage that all nodes see; submit from the repository's top.
 #SBATCH --job-name=bifair
 #SBATCH --nodes=2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,11 @@ def ray_worker(config: dict[str, Any]) -> None:
     train_worker(settings, Path(config["folder"]), place, report=ray.train.report, echo=False)
 
 
-def train_on_ray(settings: TrainSettings, folder: Path) -> None:
-    """Run the training on a Ray cluster: the one of this job, the one at `cluster.address`, or a local one."""
+def train_on_ray(settings: TrainSettings, folder: Path, callbacks: Sequence[Any] = ()) -> None:
+    """Run the training on a Ray cluster: the one of this job, the one at `cluster.address`, or a local one.
+
+    `callbacks` are Ray Train's; a sweep passes the one that hands every validation on to Ray Tune.
+    """
     import ray
     from ray.train import RunConfig, ScalingConfig, TrainingFailedError
     from ray.train.torch import TorchConfig, TorchTrainer
@@ -51,7 +55,7 @@ def train_on_ray(settings: TrainSettings, folder: Path) -> None:
                 resources_per_worker={"CPU": cluster.cpus_per_worker, **({"GPU": gpus} if gpus else {})},
             ),
             torch_config=TorchConfig(backend="nccl" if gpus else "gloo", timeout_s=int(cluster.timeout)),
-            run_config=RunConfig(name="ray_train", storage_path=str(folder / "checkpoints")),
+            run_config=RunConfig(name="ray_train", storage_path=str(folder / "checkpoints"), callbacks=list(callbacks)),
         )
         print(f"starting {cluster.workers} Ray Train workers ({'GPU' if gpus else 'CPU'})", flush=True)
         try:

@@ -2,6 +2,7 @@
 
 from bifair_dist.config.balance import BalanceSettings
 from bifair_dist.config.bilevel import BilevelSettings
+from bifair_dist.config.checkpoint import CheckpointSettings
 from bifair_dist.config.cluster import ClusterSettings
 from bifair_dist.config.command_line import help_text, parse
 from bifair_dist.config.data import DataSettings
@@ -16,6 +17,7 @@ from bifair_dist.config.yaml_file import load, read_yaml, to_yaml
 __all__ = [
     "BalanceSettings",
     "BilevelSettings",
+    "CheckpointSettings",
     "ClusterSettings",
     "DataSettings",
     "EmbedSettings",

@@ -36,6 +36,14 @@ class ClusterSettings(Settings):
         "", "Ray cluster; empty: the one that a submitted job runs in, else a local one; auto: a running one",
         unit="address", why="a laptop needs no cluster",
     )  # fmt: skip
+    min_workers: int = setting(
+        0, "fewest workers to go on with where the cluster has lost some; 0: always `workers`", unit="processes",
+        why="results do not depend on their number, only the time does", at_least=0,
+    )  # fmt: skip
+    max_failures: int = setting(
+        3, "times that Ray Train starts the workers again from the last checkpoint after one died; -1: always",
+        unit="restarts", why="survives lost machines, ends where a fault comes back every time", at_least=-1,
+    )  # fmt: skip
     timeout: float = setting(
         1800.0, "time after which a worker that waits for the others gives up", unit="seconds",
         why="gloo's own default", above=0,

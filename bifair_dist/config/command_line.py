@@ -15,6 +15,8 @@ from bifair_dist.errors import UserError
 
 S = TypeVar("S", bound=Settings)
 SOURCE = "command line"
+SHORT = {"resume": "checkpoint.resume"}
+"""Settings that may be named without their section."""
 
 
 def parse(base: S, arguments: Sequence[str] | None = None, description: str = "") -> S:
@@ -36,6 +38,7 @@ def parse(base: S, arguments: Sequence[str] | None = None, description: str = ""
             raise UserError(f"{SOURCE}: did not expect {word!r}: settings are written --section.name value")
         name, has_value, value = word[2:].partition("=")
         key = name.replace("-", "_")
+        key = SHORT.get(key, key)
         if not has_value:
             follows = bool(arguments) and not arguments[0].startswith("--")
             if not follows and key not in switches:

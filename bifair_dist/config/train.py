@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from bifair_dist.config.balance import BalanceSettings
 from bifair_dist.config.bilevel import BilevelSettings
+from bifair_dist.config.checkpoint import CheckpointSettings
 from bifair_dist.config.cluster import ClusterSettings
 from bifair_dist.config.data import DataSettings
 from bifair_dist.config.model import ModelSettings
@@ -23,5 +24,6 @@ class TrainSettings(Settings):
     bilevel: BilevelSettings = section(BilevelSettings)
     balance: BalanceSettings = section(BalanceSettings)
     training: TrainingSettings = section(TrainingSettings)
+    checkpoint: CheckpointSettings = section(CheckpointSettings)
     cluster: ClusterSettings = section(ClusterSettings)
     tracking: TrackingSettings = section(TrackingSettings)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -62,6 +63,13 @@ class Comm:
         self._count(tag, tensor.numel() * tensor.element_size() * (self.size - 1))
         out = [torch.empty_like(tensor) for _ in range(self.size)]
         dist.all_gather(out, tensor, group=self.group)
+        return out
+
+    def gather_objects(self, value: Any) -> list[Any]:
+        """Every rank's small Python value, in rank order; for control, not for data, and not counted."""
+        out: list[Any] = [value] * self.size
+        if self.size > 1:
+            dist.all_gather_object(out, value, group=self.group)
         return out
 
     def exchange(self, chunks: Sequence[Tensor], recv_shapes: Sequence[tuple[int, ...]], tag: str) -> list[Tensor]:

@@ -29,16 +29,21 @@ class Average:
     averaged: tuple[Theta, Tensor] = field(init=False)
 
     def __post_init__(self) -> None:
-        if self.window <= 1:
+        if not self.kept:
             self.averaged = (self.theta, self.z)
         else:
             z = self.z.detach().clone() if self.train_z else self.z
             self.averaged = ({name: p.detach().clone() for name, p in self.theta.items()}, z)
 
+    @property
+    def kept(self) -> bool:
+        """Whether there is an average; otherwise `averaged` is the parameters themselves."""
+        return self.window > 1
+
     @torch.no_grad()
     def update(self) -> None:
         """Take in the parameters as they are after a step."""
-        if self.window <= 1:
+        if not self.kept:
             return
         self.steps += 1
         share = max(1.0 / self.window, 9.0 / (self.steps + 9.0))

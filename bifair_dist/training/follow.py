@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -20,6 +21,8 @@ class Follow:
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
     def __enter__(self) -> Follow:
+        with suppress(FileNotFoundError):
+            self._at = self._path.stat().st_size  # what an earlier driver of the run has printed
         self._thread.start()
         return self
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import re
-import shutil
 import time
-from contextlib import suppress
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,17 +16,22 @@ import torch.distributed as dist
 
 from bifair_dist.catalog.dataset import read_dataset
 from bifair_dist.catalog.generated import generate_dataset
-from bifair_dist.config import TrainSettings, to_yaml
+from bifair_dist.config import TrainSettings
 from bifair_dist.embedding.default import ensure_representations
 from bifair_dist.errors import UserError
 from bifair_dist.progress import duration
 from bifair_dist.report.table import before_after
+from bifair_dist.training.lease import Lease
 from bifair_dist.training.problem import check_fits
+from bifair_dist.training.run_folder import is_finished, open_run_folder, remove_if_untouched
 from bifair_dist.training.worker import Place, train_worker
 
 
-def train(settings: TrainSettings) -> Path:
-    """Run a whole training and print its table; returns the run folder. Raises `UserError` for bad input."""
+def train(settings: TrainSettings, callbacks: Sequence[Any] = ()) -> Path:
+    """Run a whole training, or the rest of one that was cut off, and print its table; returns the run folder.
+
+    `callbacks` are Ray Train's, for a training on Ray. Raises `UserError` for bad input.
+    """
     launcher = settings.cluster.launcher
     if launcher == "auto":
         launcher = "torchrun" if "TORCHELASTIC_RUN_ID" in os.environ else "ray"
@@ -35,19 +39,33 @@ def train(settings: TrainSettings) -> Path:
         return _under_torchrun(settings)
     start = time.monotonic()
     settings = with_data(settings)
-    folder = make_run_folder(settings)
+    folder, new = open_run_folder(settings)
+    if _already_finished(folder, settings):
+        return folder
     try:
-        if launcher == "ray":
-            from bifair_dist.training.ray_launch import train_on_ray
+        with Lease(folder) as lease:
+            if launcher == "ray":
+                from bifair_dist.training.ray_launch import train_on_ray
 
-            train_on_ray(settings, folder)
-        else:
-            train_worker(settings, folder, Place(None, None, _device(0)))
+                train_on_ray(settings, folder, lease.owner, callbacks)
+            else:
+                train_worker(settings, folder, Place(None, None, _device(0)), lease.owner)
     except BaseException:
-        _remove_if_untouched(folder)
+        if new:
+            remove_if_untouched(folder)
         raise
     _conclude(settings, folder, time.monotonic() - start)
     return folder
+
+
+def _already_finished(folder: Path, settings: TrainSettings) -> bool:
+    """Say where the run is; of a finished one also its table, and that there is nothing left to do."""
+    print(f"run folder: {folder}", flush=True)
+    if not is_finished(folder):
+        return False
+    print("this run is finished already", flush=True)
+    _print_table(settings, folder)
+    return True
 
 
 def with_data(settings: TrainSettings) -> TrainSettings:
@@ -84,53 +102,32 @@ def _workers(settings: TrainSettings) -> int:
     return 1 if settings.cluster.launcher == "inline" else settings.cluster.workers
 
 
-def make_run_folder(settings: TrainSettings) -> Path:
-    """A new folder below `training.output` with `config.yaml` in it. Raises `UserError` where it exists."""
-    training = settings.training
-    dataset = re.sub(r"[^\w.-]+", "-", Path(settings.data.dataset).name)
-    name = training.run_name or f"{training.method}-{dataset}-{time.strftime('%Y%m%d-%H%M%S')}"
-    if Path(name).name != name or name in (".", ".."):
-        raise UserError(f"training.run_name: {name!r} is not a plain folder name; leave out slashes")
-    folder = Path(training.output).expanduser().absolute() / name
-    try:
-        folder.mkdir(parents=True)
-    except FileExistsError:
-        raise UserError(f"{folder}: this run exists; choose another --training.run_name, or remove it") from None
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be made ({error.strerror}); choose another --training.output") from None
-    (folder / "config.yaml").write_text(to_yaml(settings), encoding="utf-8")
-    print(f"run folder: {folder}", flush=True)
-    return folder
-
-
-def _remove_if_untouched(folder: Path) -> None:
-    """A run that failed before anything was trained leaves no folder in the way of the next try."""
-    if not (folder / "train.log").exists():
-        shutil.rmtree(folder, ignore_errors=True)
-
-
 def _under_torchrun(settings: TrainSettings) -> Path:
     """This process is one of several that torchrun started; the first prepares data and folder, then all train."""
     start = time.monotonic()
     rank, local = int(os.environ["RANK"]), int(os.environ.get("LOCAL_RANK", 0))
     device = _device(local)
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    try:
+    lease: Lease | None = None
+    with ExitStack() as held:
+        held.callback(dist.destroy_process_group)
         message: list[Any] = [None]
         if rank == 0:
             try:
                 settings = with_data(settings)
-                message = [(settings, make_run_folder(settings))]
+                folder, _ = open_run_folder(settings)
+                if not _already_finished(folder, settings):
+                    lease = held.enter_context(Lease(folder))
+                message = [(settings, folder, lease.owner if lease else None)]
             except UserError as error:
                 message = [error]
         dist.broadcast_object_list(message)
         if isinstance(message[0], UserError):
             raise message[0]
-        settings, folder = message[0]
-        inner_group = dist.new_group()
-        train_worker(settings, folder, Place(dist.group.WORLD, inner_group, device))
-    finally:
-        dist.destroy_process_group()
+        settings, folder, owner = message[0]
+        if owner is None:
+            return folder
+        train_worker(settings, folder, Place(dist.group.WORLD, dist.new_group(), device), owner)
     if rank == 0:
         _conclude(settings, folder, time.monotonic() - start)
     return folder
@@ -145,7 +142,11 @@ def _device(local: int) -> torch.device:
 
 def _conclude(settings: TrainSettings, folder: Path, seconds: float) -> None:
     """The table of accuracy and fairness on the test pairs, before and after the fair phases."""
+    _print_table(settings, folder)
+    print(f"\nfinished in {duration(seconds)}; everything is in {folder}", flush=True)
+
+
+def _print_table(settings: TrainSettings, folder: Path) -> None:
     metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     before = metrics.get("before", {}).get("test")
-    print(f"\n{before_after(before, metrics['test'], settings.balance.group)}")
-    print(f"\nfinished in {duration(seconds)}; everything is in {folder}", flush=True)
+    print(f"\n{before_after(before, metrics['test'], settings.balance.group)}", flush=True)

@@ -1,4 +1,4 @@
-"""What a run leaves behind: the best state while training, and the run folder of docs/files.md at the end."""
+"""What a run leaves behind: the run folder of docs/files.md."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-import torch.distributed as dist
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from bifair_dist.catalog.dataset import Dataset
@@ -19,33 +18,6 @@ from bifair_dist.embedding.representations import write_manifest, write_shard
 from bifair_dist.model.projector import Theta
 from bifair_dist.parallel.comm import Comm, row_range
 from bifair_dist.training.evaluator import Evaluation
-
-
-class BestState:
-    """The best theta (in memory) and, where Z is trained, this worker's best rows of Z (in a file, not in memory)."""
-
-    def __init__(self, folder: Path, comm: Comm) -> None:
-        self._file = folder / "checkpoints" / f"best-{comm.rank}.safetensors"
-        self._theta: Theta = {}
-        self._has_z = False
-
-    def save(self, theta: Theta, z: Tensor | None) -> None:
-        """Keep copies; z None where it has not moved."""
-        self._theta = {name: t.detach().clone() for name, t in theta.items()}
-        if z is not None:
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            part = self._file.with_suffix(".part")
-            save_file({"z": z.detach()}, part)
-            os.replace(part, self._file)
-        self._has_z = z is not None
-
-    @torch.no_grad()
-    def restore(self, theta: Theta, z: Tensor) -> None:
-        """Copy the best state back in place; nothing happens where none was saved."""
-        for name, t in self._theta.items():
-            theta[name].copy_(t)
-        if self._has_z:
-            z.copy_(load_file(self._file)["z"])
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -61,21 +33,14 @@ def write_representations(folder: Path, dataset: Dataset, z: Tensor, comm: Comm,
     folder.mkdir(parents=True, exist_ok=True)
     rows = z[: stop - start].detach().cpu().numpy()
     shard = write_shard(folder, comm.rank, dataset.item_ids[start:stop], rows) if stop > start else None
-    shards = [shard]
-    if comm.size > 1:
-        shards = [None] * comm.size
-        dist.all_gather_object(shards, shard, group=comm.group)
+    shards = comm.gather_objects(shard)
     if comm.rank == 0:
         write_manifest(folder, [s for s in shards if s is not None], about, ordered=True)
 
 
 def write_recommendations(path: Path, dataset: Dataset, evaluation: Evaluation, comm: Comm) -> None:
     """`recommendations.parquet` (user_id, rank from 1, item_id, score), best first; written by the first worker."""
-    parts = [(evaluation.users.cpu(), evaluation.items.cpu(), evaluation.scores.cpu())]
-    if comm.size > 1:
-        gathered: list[Any] = [None] * comm.size
-        dist.all_gather_object(gathered, parts[0], group=comm.group)
-        parts = gathered
+    parts = comm.gather_objects((evaluation.users.cpu(), evaluation.items.cpu(), evaluation.scores.cpu()))
     if comm.rank != 0:
         return
     users, items, scores = (torch.cat(list(column)) for column in zip(*parts, strict=True))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
+import shutil
 import socket
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,28 +17,44 @@ import torch.distributed as dist
 from bifair_dist.config import TrainSettings
 from bifair_dist.errors import UserError
 from bifair_dist.training.follow import Follow
+from bifair_dist.training.lease import Owner
+from bifair_dist.training.outputs import write_json
 from bifair_dist.training.run_log import LOG_FILE
 from bifair_dist.training.worker import Place, train_worker
 
+FATAL = "error.json"
+
 
 def ray_worker(config: dict[str, Any]) -> None:
-    """Body of a Ray Train worker. Every rank reports equally often, as Ray Train V2 asks."""
+    """Body of a Ray Train worker. Every rank reports equally often, as Ray Train V2 asks.
+
+    Ray Train starts the workers again whatever they died of. A `UserError` would only come again: it is left in
+    `FATAL`, and workers that find it there return at once.
+    """
     import ray.train
     from ray.train.torch import get_device
 
-    settings: TrainSettings = config["settings"]
+    folder = Path(config["folder"])
+    if (folder / FATAL).exists():
+        return
     inner_group = dist.new_group()
     place = Place(dist.group.WORLD, inner_group, get_device())
-    train_worker(settings, Path(config["folder"]), place, report=ray.train.report, echo=False)
+    try:
+        train_worker(config["settings"], folder, place, config["owner"], report=ray.train.report, echo=False)
+    except UserError as error:
+        with suppress(OSError):  # a full disk: then the error comes back as often as Ray Train is told to try
+            write_json(folder / FATAL, {"error": str(error)})
+        raise
 
 
-def train_on_ray(settings: TrainSettings, folder: Path, callbacks: Sequence[Any] = ()) -> None:
+def train_on_ray(settings: TrainSettings, folder: Path, owner: Owner, callbacks: Sequence[Any] = ()) -> None:
     """Run the training on a Ray cluster: the one of this job, the one at `cluster.address`, or a local one.
 
-    `callbacks` are Ray Train's; a sweep passes the one that hands every validation on to Ray Tune.
+    `owner` is the driver's record in the run folder. `callbacks` are Ray Train's; a sweep passes the one that hands
+    every validation on to Ray Tune.
     """
     import ray
-    from ray.train import RunConfig, ScalingConfig, TrainingFailedError
+    from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
     from ray.train.torch import TorchConfig, TorchTrainer
 
     cluster = settings.cluster
@@ -46,23 +65,36 @@ def train_on_ray(settings: TrainSettings, folder: Path, callbacks: Sequence[Any]
         resources = ray.cluster_resources()
         gpus = _gpus(settings, resources)
         _check_fits(settings, resources, gpus)
+        # Ray declares a whole number only, and documents the pair.
+        workers: Any = (cluster.min_workers, cluster.workers) if cluster.min_workers else cluster.workers
         trainer = TorchTrainer(
             ray_worker,
-            train_loop_config={"settings": settings, "folder": str(folder)},
+            train_loop_config={"settings": settings, "folder": str(folder), "owner": owner},
             scaling_config=ScalingConfig(
-                num_workers=cluster.workers,
+                num_workers=workers,
                 use_gpu=gpus > 0,
                 resources_per_worker={"CPU": cluster.cpus_per_worker, **({"GPU": gpus} if gpus else {})},
             ),
             torch_config=TorchConfig(backend="nccl" if gpus else "gloo", timeout_s=int(cluster.timeout)),
-            run_config=RunConfig(name="ray_train", storage_path=str(folder / "checkpoints"), callbacks=list(callbacks)),
+            run_config=RunConfig(
+                # Its own state only; the checkpoints are ours, and those of an earlier driver are none of its business.
+                name=f"attempt-{owner.attempt}",
+                storage_path=str(folder / "ray_train"),
+                failure_config=FailureConfig(max_failures=cluster.max_failures),
+                callbacks=list(callbacks),
+            ),
         )
-        print(f"starting {cluster.workers} Ray Train workers ({'GPU' if gpus else 'CPU'})", flush=True)
+        what = f"{cluster.min_workers} to {cluster.workers}" if cluster.min_workers else str(cluster.workers)
+        print(f"starting {what} Ray Train workers ({'GPU' if gpus else 'CPU'})", flush=True)
+        (folder / FATAL).unlink(missing_ok=True)
         try:
             with Follow(folder / LOG_FILE):
                 trainer.fit()
         except TrainingFailedError as error:
             raise _as_user_error(error) from None
+        if (folder / FATAL).exists():
+            raise UserError(json.loads((folder / FATAL).read_text(encoding="utf-8"))["error"])
+        shutil.rmtree(folder / "ray_train", ignore_errors=True)
     finally:
         if started_here:
             ray.shutdown()
@@ -118,7 +150,10 @@ def _gpus(settings: TrainSettings, resources: dict[str, float]) -> float:
 
 def _check_fits(settings: TrainSettings, resources: dict[str, float], gpus: float) -> None:
     """Ray would wait for resources that never come; say so at once."""
-    workers = settings.cluster.workers
+    fewest, workers = settings.cluster.min_workers, settings.cluster.workers
+    if fewest > workers:
+        raise UserError(f"cluster.min_workers: {fewest} is more than cluster.workers, which is {workers}; lower it")
+    workers = fewest or workers
     for kind, each in (("CPU", settings.cluster.cpus_per_worker), ("GPU", gpus)):
         if each * workers > resources.get(kind, 0):
             raise UserError(

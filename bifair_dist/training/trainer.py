@@ -1,4 +1,4 @@
-"""The training loop of a worker: phases, epochs, validation, early stopping, the best state kept."""
+"""The training loop of a worker: phases, epochs, validation, early stopping, checkpoints, the best state kept."""
 
 from __future__ import annotations
 
@@ -10,93 +10,147 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch import Tensor
 
-from bifair_dist.bilevel.step import StepRecord
+from bifair_dist.bilevel.step import BilevelStep, StepRecord
 from bifair_dist.errors import UserError
 from bifair_dist.model.projector import widths
 from bifair_dist.training.averaging import Average
+from bifair_dist.training.checkpoints import Checkpoints, Saved
 from bifair_dist.training.evaluator import Evaluator
-from bifair_dist.training.outputs import BestState
 from bifair_dist.training.phases import Phase
 from bifair_dist.training.problem import Problem
+from bifair_dist.training.snapshot import Position, Snapshot
 from bifair_dist.training.steps import State, build_step, epoch_key, outer_batch
 
 Report = Callable[[dict[str, Any]], None]
 
 
 class Trainer:
-    """Runs phases on a `Problem`. `report` is called on every worker at each validation with a flat record."""
+    """Runs phases on a `Problem`. `report` is called on every worker at each validation with a flat record.
+
+    `position` is where the run stands; given one from a checkpoint, `run` goes on from there.
+    """
 
     def __init__(
         self,
         problem: Problem,
         state: State,
         evaluator: Evaluator,
-        best: BestState,
+        checkpoints: Checkpoints,
         report: Report,
         inner_group: dist.ProcessGroup | None = None,
     ) -> None:
-        self.problem, self.state, self.evaluator, self.best = problem, state, evaluator, best
+        self.problem, self.state, self.evaluator, self.checkpoints = problem, state, evaluator, checkpoints
         self.report, self.inner_group = report, inner_group
-        self.step_count = 0
+        self.position = Position(0, problem.settings.training.patience)
+        self._start, self._saved_at = time.monotonic(), -1
 
-    def run(self, phase: Phase) -> None:
-        """Train until the epochs are used up or validation has stopped improving; leave the best state in place."""
-        training = self.problem.settings.training
-        problem = self._problem_of(phase)
+    def run(self, phase: Phase, saved: Saved | None = None) -> None:
+        """Train until the epochs are used up or validation has stopped improving; leave the best state in place.
+
+        `saved`: the checkpoint of this phase to go on from; `position` is its position already.
+        """
+        problem, at = self._problem_of(phase), self.position
         step = build_step(phase, problem, self.state, self.inner_group)
         per_epoch = problem.sampler.steps_per_epoch
-        patience, best_value, count = training.patience, -math.inf, 0
-        average = Average(training.average * per_epoch, self.state.theta, self.state.z, phase.train_z)
-        for epoch in range(phase.epochs):
-            start = time.monotonic()
-            losses = torch.zeros(2, dtype=torch.float64)
-            record = StepRecord(torch.zeros(()))
-            for s in range(per_epoch):
-                batch = problem.sampler.batch(epoch_key(epoch, phase), s).to(problem.device)
-                record = step(count, batch, partial(outer_batch, problem, batch, epoch, s, phase))
-                # Where theta stands still there is no inner loss; the outer one is what Z went down on.
-                loss = float(record.loss if phase.train_theta or record.outer_loss is None else record.outer_loss)
-                _check_finite(loss, phase, epoch, s)
-                average.update()
-                losses[0] += loss * batch.size
-                losses[1] += batch.size / self.problem.comm.size
-                record.g_z = None  # as large as the worker's rows of Z, and no longer needed
-                count += 1
-                self.step_count += 1
-            seconds = time.monotonic() - start
-            if (epoch + 1) % phase.eval_every and epoch + 1 < phase.epochs:
-                continue
-            total = self.problem.comm.all_reduce_sum(losses, "log")
-            theta, z = average.averaged
-            result = self.evaluator.evaluate(problem.ranking_model, theta, z, "valid").summary
-            value = float(result[training.metric])
-            better = value > best_value
-            if better:
-                best_value, patience = value, training.patience
-                self.best.save(theta, z if phase.train_z else None)
-            else:
-                patience -= 1
-            self.report(
-                {
-                    "phase": phase.name,
-                    "epoch": epoch + 1,
-                    "epochs": phase.epochs,
-                    "step": self.step_count,
-                    "seconds_per_epoch": seconds,
-                    "loss": float(total[0] / total[1]),
-                    "best": better,
-                    "patience_left": patience,
-                    "v_norm": record.v_norm,
-                    "perturbation": record.e,
-                    "weights": None if step.balance is None else step.balance.averaged.tolist(),
-                    "group": problem.settings.balance.group,
-                    "valid": result,
-                }
-            )
-            if patience == 0:
-                break
-        self.best.restore(self.state.theta, self.state.z)
+        window = problem.settings.training.average * per_epoch
+        average = Average(window, self.state.theta, self.state.z, phase.train_z)
+        snapshot = Snapshot(step, average, problem.dataset.n_items)
+        if saved is not None:
+            self.checkpoints.load(saved.name, snapshot.tensors())
+            snapshot.restore(saved.state)
+        while at.epoch < phase.epochs and at.patience > 0:
+            record, losses, seconds = self._epoch(phase, problem, step, average, snapshot)
+            at.epoch, at.step = at.epoch + 1, 0
+            if _validated(at.epoch, phase):
+                self._validate(phase, step, average, snapshot, record, losses, seconds)
+        if at.best:
+            self.checkpoints.load(at.best, snapshot.best_tensors())
+
+    def next_phase(self) -> None:
+        """Move on to the start of the phase after this one."""
+        at = self.position
+        patience = self.problem.settings.training.patience
+        self.position = Position(at.phase + 1, patience, at.total, seconds=at.seconds, before=at.before)
+
+    def _epoch(
+        self, phase: Phase, problem: Problem, step: BilevelStep, average: Average, snapshot: Snapshot
+    ) -> tuple[StepRecord, Tensor, float]:
+        """The steps of the present epoch from the position on: last record, (loss sum, pairs) here, s per epoch."""
+        at, start, first = self.position, time.monotonic(), self.position.step
+        per_epoch = problem.sampler.steps_per_epoch
+        # What the epoch had before a cut is a total already; one worker carries it.
+        before = (at.loss_sum, at.pairs) if problem.comm.rank == 0 else (0.0, 0.0)
+        losses = torch.tensor(before, dtype=torch.float64)
+        record = StepRecord(torch.zeros(()))
+        every = problem.settings.checkpoint.every
+        for s in range(first, per_epoch):
+            batch = problem.sampler.batch(epoch_key(at.epoch, phase), s).to(problem.device)
+            record = step(at.count, batch, partial(outer_batch, problem, batch, at.epoch, s, phase))
+            # Where theta stands still there is no inner loss; the outer one is what Z went down on.
+            loss = float(record.loss if phase.train_theta or record.outer_loss is None else record.outer_loss)
+            if not (math.isfinite(loss) and math.isfinite(record.v_norm)):
+                raise self._diverged(phase, s, batch.size)
+            average.update()
+            losses[0] += loss * batch.size
+            losses[1] += batch.size / problem.comm.size
+            record.g_z = None  # as large as the worker's rows of Z, and no longer needed
+            at.count, at.total, at.step = at.count + 1, at.total + 1, s + 1
+            at_validation = s + 1 == per_epoch and _validated(at.epoch + 1, phase)
+            if every and at.total % every == 0 and not at_validation:
+                self._save(snapshot, losses)
+        steps = max(1, per_epoch - first)
+        at.loss_sum = at.pairs = 0.0
+        return record, losses, (time.monotonic() - start) / steps * per_epoch
+
+    def _validate(
+        self,
+        phase: Phase,
+        step: BilevelStep,
+        average: Average,
+        snapshot: Snapshot,
+        record: StepRecord,
+        losses: Tensor,
+        seconds: float,
+    ) -> None:
+        problem, at = self.problem, self.position
+        total = problem.comm.all_reduce_sum(losses, "log")
+        theta, z = average.averaged
+        result = self.evaluator.evaluate(problem.ranking_model, theta, z, "valid").summary
+        value = float(result[problem.settings.training.metric])
+        better = at.best_value is None or value > at.best_value
+        if better:
+            at.best_value, at.patience = value, problem.settings.training.patience
+            at.best = self.checkpoints.name(at.total)
+        else:
+            at.patience -= 1
+        self.report(
+            {
+                "phase": phase.name,
+                "epoch": at.epoch,
+                "epochs": phase.epochs,
+                "step": at.total,
+                "seconds_per_epoch": seconds,
+                "seconds": at.seconds + time.monotonic() - self._start,
+                "loss": float(total[0] / total[1]),
+                "best": better,
+                "patience_left": at.patience,
+                "v_norm": record.v_norm,
+                "perturbation": record.e,
+                "weights": None if step.balance is None else step.balance.averaged.tolist(),
+                "group": problem.settings.balance.group,
+                "valid": result,
+            }
+        )
+        self._save(snapshot, torch.zeros(2, dtype=torch.float64))
+
+    def _save(self, snapshot: Snapshot, losses: Tensor) -> None:
+        at = self.position
+        at.loss_sum, at.pairs = self.problem.comm.all_reduce_sum(losses, "log").tolist()
+        now = time.monotonic()
+        at.seconds, self._start = at.seconds + now - self._start, now
+        self.checkpoints.save(at.total, snapshot.tensors(), snapshot.state(at), at.best)
 
     def _problem_of(self, phase: Phase) -> Problem:
         """Where users' inputs cannot change in this phase, they are pooled once and not in every step.
@@ -108,10 +162,17 @@ class Trainer:
             return self.problem.with_fixed_users(self.state.z)
         return self.problem
 
-
-def _check_finite(loss: float, phase: Phase, epoch: int, s: int) -> None:
-    if not math.isfinite(loss):
-        raise UserError(
-            f"the loss is not finite in phase {phase.name}, epoch {epoch + 1}, step {s + 1}: training diverged; "
-            "lower --bilevel.eta, --bilevel.theta_lr or --training.theta_lr"
+    def _diverged(self, phase: Phase, s: int, pairs: int) -> UserError:
+        last = self.checkpoints.last
+        return UserError(
+            f"the loss is not finite in phase {phase.name}, epoch {self.position.epoch + 1}, step {s + 1} (step "
+            f"{self.position.total + 1} of the run; its batch is number {s} of epoch key "
+            f"{epoch_key(self.position.epoch, phase)}, {pairs} pairs, seed {self.problem.settings.training.seed}): "
+            "training diverged; lower --bilevel.eta, --bilevel.theta_lr or --training.theta_lr; the last good "
+            f"checkpoint is {self.checkpoints.place + '/' + last if last else 'none'}"
         )
+
+
+def _validated(epochs: int, phase: Phase) -> bool:
+    """Whether a validation follows after that many epochs of the phase."""
+    return epochs % phase.eval_every == 0 or epochs == phase.epochs

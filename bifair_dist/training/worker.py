@@ -13,17 +13,14 @@ import torch.distributed as dist
 from bifair_dist.config import TrainSettings, flatten
 from bifair_dist.parallel.comm import Comm
 from bifair_dist.tracking import open_tracker
+from bifair_dist.training.checkpoints import Checkpoints, Saved
 from bifair_dist.training.evaluator import Evaluation, Evaluator, Split
-from bifair_dist.training.outputs import (
-    BestState,
-    write_json,
-    write_projector,
-    write_recommendations,
-    write_representations,
-)
+from bifair_dist.training.lease import Owner, check_fence
+from bifair_dist.training.outputs import write_json, write_projector, write_recommendations, write_representations
 from bifair_dist.training.phases import phases_of
 from bifair_dist.training.problem import Problem, load_problem
 from bifair_dist.training.run_log import RunLog, flat_numbers
+from bifair_dist.training.snapshot import Position
 from bifair_dist.training.steps import State
 from bifair_dist.training.trainer import Trainer
 
@@ -41,16 +38,20 @@ def train_worker(
     settings: TrainSettings,
     folder: Path,
     place: Place,
+    owner: Owner,
     *,
     report: Callable[[dict[str, float]], None] | None = None,
     echo: bool = True,
 ) -> dict[str, Any]:
     """Train on this worker, together with the others of `place.group`; returns the content of `metrics.json`.
 
+    Goes on from the last complete checkpoint of the run folder, where there is one.
+
     Args:
         settings: with absolute paths to a dataset and to representations.
         folder: the run folder; it exists, on storage that all workers see.
         place: process groups and device.
+        owner: the driver's record in the run folder; where another one stands there, this worker writes nothing more.
         report: called on every worker with the main metrics of each validation.
         echo: print the lines of `train.log` as well.
     """
@@ -58,10 +59,11 @@ def train_worker(
     comm = Comm(place.group)
     with open_tracker(settings.tracking, folder, comm.rank) as tracker:
         tracker.params(flatten(settings))
-        return _train(settings, place, comm, RunLog(folder, comm.rank, tracker, report, echo))
+        log = RunLog(folder, comm.rank, tracker, report, echo, fence=lambda: check_fence(folder, owner.token))
+        return _train(settings, place, comm, log, owner.attempt)
 
 
-def _train(settings: TrainSettings, place: Place, comm: Comm, log: RunLog) -> dict[str, Any]:
+def _train(settings: TrainSettings, place: Place, comm: Comm, log: RunLog, attempt: int) -> dict[str, Any]:
     problem = load_problem(settings, comm, place.device)
     z = problem.first_z()
     state = State(problem.first_theta(z.shape[1]), z)
@@ -74,24 +76,46 @@ def _train(settings: TrainSettings, place: Place, comm: Comm, log: RunLog) -> di
         f"{dataset.n_users:,} users, {dataset.n_items:,} items, {len(dataset.train):,} training pairs; item vectors "
         f"{z.shape[1]} wide, {z.shape[0]:,} rows on each of {comm.size} worker{'s' if comm.size > 1 else ''}"
     )
-    trainer = Trainer(problem, state, evaluator, BestState(folder, comm), log.report, place.inner_group)
-    before: dict[str, Any] | None = None
-    for phase in phases_of(settings):
-        if phase.fair and before is None:
-            before = _measure(problem, state, evaluator)
-        log.begin(phase, problem)
-        trainer.run(phase)
+    where = settings.checkpoint.folder
+    checkpoints = Checkpoints(
+        f"{where.rstrip('/')}/{folder.name}" if where else str(folder / "checkpoints"),
+        comm,
+        keep=settings.checkpoint.keep,
+        attempt=attempt,
+        fence=log.fence,
+    )
+    trainer = Trainer(problem, state, evaluator, checkpoints, log.report, place.inner_group)
+    saved = checkpoints.newest(log.say)
+    phases = phases_of(settings)
+    if saved is not None:
+        trainer.position = Position(**saved.state["position"])
+    log.resume(trainer.position.total)
+    if saved is not None:
+        log.say(_going_on(saved, trainer.position, phases[trainer.position.phase].name))
+    for index in range(trainer.position.phase, len(phases)):
+        phase, at = phases[index], trainer.position
+        if phase.fair and at.before is None:
+            at.before = _measure(problem, state, evaluator)
+        log.begin(phase, problem, at.epoch)
+        trainer.run(phase, saved)
+        saved = None
+        trainer.next_phase()
     valid = evaluator.evaluate(problem.ranking_model, state.theta, state.z, "valid").summary
     test = evaluator.evaluate(problem.ranking_model, state.theta, state.z, "test")
     metrics = {"valid": valid, "test": test.summary}
-    if before is not None:
-        metrics["before"] = before
+    if trainer.position.before is not None:
+        metrics["before"] = trainer.position.before
+    log.fence()
     _write(folder, problem, state, test, metrics)
     if comm.rank == 0:
-        log.tracker.metrics(flat_numbers({"final": metrics}), trainer.step_count)
+        log.tracker.metrics(flat_numbers({"final": metrics}), trainer.position.total)
         for name in ("config.yaml", "metrics.json", "history.jsonl"):
             log.tracker.artifact(folder / name)
     return metrics
+
+
+def _going_on(saved: Saved, at: Position, phase: str) -> str:
+    return f"going on from checkpoint {saved.name}: phase {phase}, epoch {at.epoch + 1}, step {at.step + 1}"
 
 
 def _measure(problem: Problem, state: State, evaluator: Evaluator) -> dict[str, Any]:

@@ -169,10 +169,10 @@ def test_a_group_table_is_not_named_after_a_path(hostile: Path, tmp_path: Path, 
 def test_a_run_is_not_named_after_a_path(tmp_path: Path, name: str) -> None:
     from bifair_dist.config import TrainSettings, override
     from bifair_dist.errors import UserError
-    from bifair_dist.training.launch import make_run_folder
+    from bifair_dist.training.run_folder import open_run_folder
 
     with pytest.raises(UserError, match="plain folder name"):
-        make_run_folder(override(TrainSettings(), {"training.output": str(tmp_path), "training.run_name": name}))
+        open_run_folder(override(TrainSettings(), {"training.output": str(tmp_path), "training.run_name": name}))
     assert not list(tmp_path.iterdir())
 
 

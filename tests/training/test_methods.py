@@ -15,6 +15,7 @@ from torch import Tensor
 
 from bifair_dist.bilevel.step import BilevelStep
 from bifair_dist.model.batch import Batch
+from bifair_dist.training.checkpoints import Saved
 from bifair_dist.training.phases import Phase
 from bifair_dist.training.problem import Problem
 from bifair_dist.training.trainer import Trainer
@@ -34,9 +35,9 @@ def trace(monkeypatch: pytest.MonkeyPatch) -> Trace:
     out = Trace()
     run_phase, hypergradient = Trainer.run, BilevelStep._hypergradient
 
-    def traced_run(self: Trainer, phase: Phase) -> None:
+    def traced_run(self: Trainer, phase: Phase, saved: Saved | None = None) -> None:
         theta, z = {n: t.clone() for n, t in self.state.theta.items()}, self.state.z.detach().clone()
-        run_phase(self, phase)
+        run_phase(self, phase, saved)
         moved = any(not torch.equal(theta[n], t) for n, t in self.state.theta.items())
         out.moves.append((phase.name, moved, not torch.equal(z, self.state.z)))
         out.problem = self.problem

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 import torch.distributed as dist
 
 from bifair_dist.config import TrainSettings, flatten
+from bifair_dist.errors import UserError
 from bifair_dist.parallel.comm import Comm
 from bifair_dist.tracking import open_tracker
 from bifair_dist.training.checkpoints import Checkpoints, Saved
@@ -60,7 +62,15 @@ def train_worker(
     with open_tracker(settings.tracking, folder, comm.rank) as tracker:
         tracker.params(flatten(settings))
         log = RunLog(folder, comm.rank, tracker, report, echo, fence=lambda: check_fence(folder, owner.token))
-        return _train(settings, place, comm, log, owner.attempt)
+        try:
+            return _train(settings, place, comm, log, owner.attempt)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise UserError(
+                f"{folder}: {error.strerror}; make room and run the same command again, it goes on from its last "
+                "complete checkpoint"
+            ) from None
 
 
 def _train(settings: TrainSettings, place: Place, comm: Comm, log: RunLog, attempt: int) -> dict[str, Any]:

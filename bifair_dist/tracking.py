@@ -133,11 +133,28 @@ def open_tracker(settings: TrackingSettings, run_folder: str | Path, rank: int =
         ) from error
 
 
-def _open(settings: TrackingSettings, run_folder: Path, name: str) -> Tracker:
+def close_tracker(settings: TrackingSettings, run_folder: Path, status: str) -> None:
+    """End the folder's MLflow run where it is still RUNNING: its worker was killed and could not. Never raises."""
+    id_file = run_folder / RUN_ID_FILE
+    if not settings.enabled or not id_file.is_file():
+        return
+    try:
+        client, run_id = _client(settings, run_folder.parent), id_file.read_text().strip()
+        if client.get_run(run_id).info.status == "RUNNING":
+            client.set_terminated(run_id, status=status)
+    except Exception as error:
+        print(f"warning: MLflow's run could not be ended as {status}: {_reason(error)}", file=sys.stderr)
+
+
+def _client(settings: TrackingSettings, output: Path) -> MlflowClient:
     from mlflow.tracking import MlflowClient
 
+    return MlflowClient(tracking_uri=settings.uri or f"sqlite:///{output / 'mlflow.db'}")
+
+
+def _open(settings: TrackingSettings, run_folder: Path, name: str) -> Tracker:
     output = run_folder.parent
-    client = MlflowClient(tracking_uri=settings.uri or f"sqlite:///{output / 'mlflow.db'}")
+    client = _client(settings, output)
     experiment = client.get_experiment_by_name(settings.experiment)
     if experiment is not None:
         experiment_id = experiment.experiment_id

@@ -38,9 +38,16 @@ Tensors = Mapping[str, Tensor | Rows]
 
 
 def save_tensors(folder: Path, tensors: Tensors, comm: Comm) -> None:
-    """Write `shard-*.safetensors`, this worker's part of the work. All workers call it. Raises `OSError`."""
+    """Write `shard-*.safetensors`, this worker's part of the work. All workers call it. Raises `OSError`.
+
+    A file is put together in memory before it is written: a row shard has a file of its own, so that no more than one
+    of them is in memory twice. That is less than a training step needs, whose gradient is not there now.
+    """
+    shards = [name for name, value in tensors.items() if isinstance(value, Rows)]
+    file_of = {name: 1 for name in tensors} | {name: i for i, name in enumerate(shards, start=2)}
+    writer = _Writer(str(folder), fqn_to_index_mapping=file_of, save_distributed=True)
     with _plain_errors():
-        dcp.save(_views(tensors, comm), storage_writer=_Writer(str(folder), save_distributed=True), **_how(comm))
+        dcp.save(_views(tensors, comm), storage_writer=writer, **_how(comm))
 
 
 def load_tensors(folder: Path, into: Tensors, comm: Comm) -> None:

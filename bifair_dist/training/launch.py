@@ -21,6 +21,7 @@ from bifair_dist.embedding.default import ensure_representations
 from bifair_dist.errors import UserError
 from bifair_dist.progress import duration
 from bifair_dist.report.table import before_after
+from bifair_dist.tracking import close_tracker
 from bifair_dist.training.lease import Lease
 from bifair_dist.training.problem import check_fits
 from bifair_dist.training.run_folder import is_finished, open_run_folder, remove_if_untouched
@@ -50,7 +51,8 @@ def train(settings: TrainSettings, callbacks: Sequence[Any] = ()) -> Path:
                 train_on_ray(settings, folder, lease.owner, callbacks)
             else:
                 train_worker(settings, folder, Place(None, None, _device(0)), lease.owner)
-    except BaseException:
+    except BaseException as error:
+        close_tracker(settings.tracking, folder, "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
         if new:
             remove_if_untouched(folder)
         raise

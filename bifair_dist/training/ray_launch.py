@@ -57,6 +57,9 @@ def train_on_ray(settings: TrainSettings, folder: Path, owner: Owner, callbacks:
     from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
     from ray.train.torch import TorchConfig, TorchTrainer
 
+    # A worker that reports waits until the controller has looked after it, every 2 s unless told: as long as epochs
+    # of small data take.
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
     cluster = settings.cluster
     started_here = not ray.is_initialized()
     if started_here:

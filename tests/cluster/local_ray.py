@@ -84,6 +84,12 @@ def two_nodes() -> Iterator[LocalRay]:
         "HOME": str(home),
         "RAY_AUTH_MODE": "token",
         "RAY_USAGE_STATS_ENABLED": "0",
+        # A node that is killed is noticed in seconds, not in the minute that Ray gives a slow network.
+        "RAY_health_check_initial_delay_ms": "2000",
+        "RAY_health_check_period_ms": "1000",
+        "RAY_health_check_timeout_ms": "4000",
+        "RAY_health_check_failure_threshold": "3",
+        "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "15",  # of a start that still counted on that node
         "OMP_NUM_THREADS": "1",
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",  # `python` of an entry point is this one
     }

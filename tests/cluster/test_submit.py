@@ -121,6 +121,13 @@ def test_ctrl_c_ends_the_watching_and_stop_ends_the_run(ray: LocalRay, small: Sm
     assert not (folder / "metrics.json").exists()  # nothing claims that it is complete
     time.sleep(1)
     assert (folder / "history.jsonl").stat().st_size == length  # nobody writes any more
+    resubmitted = ["--no-wait", *ray.submit("again", *training(small, "stopped", **endless))[1:]]
+    assert ray.client("submit", *resubmitted) == 0
+    wait(lambda: "going on from checkpoint" in (folder / "train.log").read_text(), "the same command to go on")
+    wait(lambda: (folder / "history.jsonl").stat().st_size > length, "the next epoch")
+    epochs = [entry["epoch"] for entry in history_of(folder)]
+    assert epochs == list(range(1, len(epochs) + 1))  # none twice, none left out
+    assert ray.client("stop", "--address", ray.address, "again") == 0
 
 
 def living_workers(ray: LocalRay) -> list[str]:

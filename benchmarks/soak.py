@@ -31,7 +31,6 @@ from bifair_dist.catalog.dataset import read_dataset
 from bifair_dist.catalog.generated import generate_dataset
 from bifair_dist.embedding.representations import write_representations
 
-
 SETTINGS = {
     "model.hidden": 32, "model.output": 16, "model.dtype": "float64", "training.batch": 512, "training.average": 1,
     "training.max_epochs": 150, "training.bilevel_epochs": 150, "training.eval_every": 5, "training.patience": 100,

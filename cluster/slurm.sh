@@ -3,8 +3,8 @@
 #
 #     sbatch cluster/slurm.sh /shared/dataset first
 #
-# Arguments: dataset folder, run name, further settings of jobs/train.py. A training that was cut off does not go on yet:
-# a requeued job ends with "this run exists", so ask for enough time. Hardware: 2 nodes with 4 GPUs each. Start: under a minute. The
+# Arguments: dataset folder, run name, further settings of jobs/train.py. A job that ran out of time or was
+# requeued goes on from its last checkpoint: submit it again with the same run name. Hardware: 2 nodes with 4 GPUs each. Start: under a minute. The
 # environment (.venv) and the folders lie on storage that all nodes see; submit from the repository's top.
 #SBATCH --job-name=bifair
 #SBATCH --nodes=2

@@ -73,7 +73,7 @@ class LocalRay:
 
 @contextmanager
 def two_nodes() -> Iterator[LocalRay]:
-    """A head and a second node, one CPU each: two workers of one CPU have to take one node each.
+    """A head and a second node, four CPUs each: two workers of three CPUs have to take one node each.
 
     The processes are ended one by one at the end; `ray stop` would end every Ray of this machine.
     """
@@ -107,7 +107,7 @@ def two_nodes() -> Iterator[LocalRay]:
             ports = [rest.pop(), rest.pop(), rest.pop()]
             agents = ("dashboard-agent-listen-port", "metrics-export-port", "runtime-env-agent-port")
             options = [f"--{name}={port}" for name, port in zip(agents, ports, strict=True)]
-            options += ["--num-cpus=1", "--num-gpus=0", "--object-store-memory=100000000", "--disable-usage-stats"]
+            options += ["--num-cpus=4", "--num-gpus=0", "--object-store-memory=100000000", "--disable-usage-stats"]
             command = [*RAY, "start", "--block", f"--node-ip-address={LOOPBACK}", *place, *options]
             with (home / f"node{len(processes)}.log").open("w") as log:
                 started = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)

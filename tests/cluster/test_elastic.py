@@ -25,7 +25,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Small:
 
 def test_two_workers_become_one_and_the_numbers_stay(small: Small, tmp_path: Path) -> None:
     """min 1, max 2 workers on two nodes; the second node is killed after the third validation."""
-    workers = {"cluster.launcher": "auto", "cluster.workers": 2, "cluster.min_workers": 1}
+    workers = {"cluster.launcher": "auto", "cluster.workers": 2, "cluster.min_workers": 1, "cluster.cpus_per_worker": 3}
     folder = tmp_path / "runs" / "elastic"
     settings = command_line(quick(small, tmp_path / "runs", {**RUN, **workers}))
     with two_nodes() as ray:

@@ -19,7 +19,7 @@ from small_runs import Small, command_line, history_of, make_small, metrics_of, 
 from bifair_dist.config import TrainSettings
 from bifair_dist.config.yaml_file import load
 
-TWO = {"cluster.workers": 2}
+TWO = {"cluster.workers": 2, "cluster.cpus_per_worker": 3}
 UPLOAD_LIMIT = 100 << 20  # bytes; Ray refuses a larger working folder (ray#38566)
 
 
@@ -89,6 +89,25 @@ def test_the_upload_holds_the_program_and_little_else(ray: LocalRay, finished: F
     kept_out = {".git", ".venv", "runs", "datasets", "representations", "mlruns", "__pycache__", ".mypy_cache"}
     assert not kept_out & {path.name for path in package.iterdir()}
     assert not [path for path in files if path.suffix in (".db", ".parquet", ".safetensors", ".npy")]
+
+
+def submitted(ray: LocalRay, identity: str, *entrypoint: str) -> subprocess.CompletedProcess[str]:
+    """A job that was followed to its end."""
+    command = [*RAY, "job", *ray.submit(identity, *entrypoint)]
+    return subprocess.run(command, env=dict(ray.environment), cwd=ray.root, capture_output=True, text=True, timeout=180)
+
+
+def test_evaluate_and_embed_are_submitted_in_the_same_way(ray: LocalRay, finished: Finished, small: Small) -> None:
+    measured = submitted(ray, "measure", "python", "jobs/evaluate.py", "--run", str(finished.folder))
+    assert measured.returncode == 0, measured.stdout
+    assert "95 % interval" in measured.stdout
+    out = small.dataset.parent / "vectors"
+    embed = ("--dataset", str(small.dataset), "--output", str(out), "--engine", "sentence-transformers")
+    embedded = submitted(ray, "embed", "python", "jobs/embed.py", *embed)
+    assert embedded.returncode == 0, embedded.stdout
+    assert "items/s" in embedded.stdout
+    verified = submitted(ray, "verify", "python", "jobs/embed.py", "--verify", "--output", str(out), "--sample", "4")
+    assert verified.returncode == 0, verified.stdout
 
 
 def test_bad_input_ends_with_an_error_code_and_one_line(ray: LocalRay, tmp_path: Path) -> None:

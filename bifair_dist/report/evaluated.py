@@ -1,0 +1,107 @@
+"""`jobs/evaluate.py`: lists of any tool measured as the trainer measures its own."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bifair_dist.catalog.dataset import Dataset, read_dataset
+from bifair_dist.config import TrainSettings, load
+from bifair_dist.config.evaluate import EvaluateSettings
+from bifair_dist.csr import Csr
+from bifair_dist.errors import UserError
+from bifair_dist.evaluation.bootstrap import bootstrap_intervals
+from bifair_dist.evaluation.groups import GroupMembership
+from bifair_dist.evaluation.lists import read_groups, read_lists
+from bifair_dist.evaluation.metrics import evaluate
+from bifair_dist.parallel.comm import Comm
+from bifair_dist.report.table import number
+
+
+def evaluate_lists(settings: EvaluateSettings) -> dict[str, Any]:
+    """Measure, print a table, write the JSON; returns its content. Raises `UserError`.
+
+    Users with pairs to find again for whom the file has no list count with nothing found.
+    """
+    lists, dataset = _inputs(settings)
+    users, items = read_lists(lists, dataset, settings.k)
+    wanted = getattr(dataset, settings.split)
+    csr = Csr.of(torch.from_numpy(wanted.user), torch.from_numpy(wanted.item), dataset.n_users)
+    asked = torch.nonzero(csr.indptr.diff() > 0).squeeze(1)
+    ranked = torch.full((len(asked), settings.k), -1, dtype=torch.int64)
+    there = torch.isin(users, asked)
+    ranked[torch.searchsorted(asked, users[there])] = items[there]
+    notes = _notes(dataset, settings, users, items, asked)
+    groups = [
+        GroupMembership(t.name, t.entity, t.labels, torch.from_numpy(t.entity_index), torch.from_numpy(t.group_index))
+        for t in dataset.groups.values()
+    ]
+    for path in settings.groups:
+        groups = [g for g in groups if g.name != Path(path).name.partition(".")[0]]
+        groups.append(read_groups(Path(path), dataset))
+    result = evaluate(ranked, asked, csr, groups, n_items=dataset.n_items, comm=Comm(), k=settings.k)
+    summary: dict[str, Any] = {"split": settings.split, "recommendations": str(lists), **result.to_dict()}
+    if settings.replicates:
+        summary["intervals"] = bootstrap_intervals(result, Comm(), seed=settings.seed, replicates=settings.replicates)
+    print("\n".join([*notes, *_table(summary)]), flush=True)
+    if settings.output:
+        out = Path(settings.output)
+        out.write_text(json.dumps(summary, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+        print(f"\nwritten: {out}", flush=True)
+    return summary
+
+
+def _inputs(settings: EvaluateSettings) -> tuple[Path, Dataset]:
+    """The file of lists and the dataset."""
+    lists, dataset = settings.recommendations, settings.dataset
+    if settings.run:
+        run = Path(settings.run)
+        if not (run / "config.yaml").is_file():
+            raise UserError(f"run: {run} is no run folder (it has no config.yaml)")
+        dataset = dataset or load(TrainSettings(), run / "config.yaml").data.dataset
+        lists = lists or str(run / "recommendations.parquet")
+    if not lists or not dataset:
+        raise UserError("give --run, or --recommendations and --dataset")
+    return Path(lists), read_dataset(dataset)
+
+
+def _notes(
+    dataset: Dataset, settings: EvaluateSettings, users: torch.Tensor, items: torch.Tensor, asked: torch.Tensor
+) -> list[str]:
+    """What a reader should know of the lists before the figures."""
+    notes = []
+    missing = int((~torch.isin(asked, users)).sum())
+    if missing:
+        notes.append(f"{missing:,} of {len(asked):,} users have no list: nothing found for them")
+    train = torch.from_numpy(dataset.train.user * dataset.n_items + dataset.train.item)
+    listed = (users.unsqueeze(1) * dataset.n_items + items)[items >= 0]
+    known = int(torch.isin(listed, train).sum())
+    if known:
+        notes.append(f"{known:,} of {len(listed):,} places in the lists are pairs of the training data")
+    short = int((items < 0).any(1).sum())
+    if short:
+        notes.append(f"{short:,} lists are shorter than {settings.k}")
+    return notes
+
+
+def _table(summary: dict[str, Any]) -> list[str]:
+    """Every figure with its interval."""
+    intervals: dict[str, Any] = summary.get("intervals", {})
+    rows: list[tuple[str, float | None, Any]] = []
+    for name in summary:
+        if "@" in name:
+            rows.append((name, summary[name], intervals.get(name)))
+    for name, table in summary["groups"].items():
+        ends = intervals.get("groups", {}).get(name, {})
+        rows += [("", None, None), (f"{name}: CV (lower is fairer)", table["cv"], ends.get("cv"))]
+        rows.append((f"{name}: MIN (higher is fairer)", table["min"], ends.get("min")))
+        rows += [(f"  {g}", v, ends.get("utility", {}).get(g)) for g, v in table["utility"].items()]
+    width = max(len(name) for name, *_ in rows)
+    head = f"{summary['split']:<{width}}  {'value':>8}" + ("  95 % interval" if intervals else "")
+    return [head] + [
+        f"{name:<{width}}  {number(value):>8}" + (f"  {ends[0]:.4f} to {ends[1]:.4f}" if ends else "") if name else ""
+        for name, value, ends in rows
+    ]

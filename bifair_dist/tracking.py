@@ -133,6 +133,37 @@ def open_tracker(settings: TrackingSettings, run_folder: str | Path, rank: int =
         ) from error
 
 
+def open_child(settings: TrackingSettings, run_folder: Path, parent: str, name: str) -> None:
+    """An MLflow run below the run `parent`, for the training that will write to `run_folder`; once for each folder.
+
+    The experiment is the parent's. Raises `UserError` where the tracking server or file cannot be opened.
+    """
+    id_file = run_folder / RUN_ID_FILE
+    if not settings.enabled or not parent or id_file.is_file():
+        return
+    _quiet()
+    try:
+        client = _client(settings, run_folder.parent)
+        experiment = client.get_run(parent).info.experiment_id
+        run = client.create_run(experiment, run_name=name, tags={"mlflow.parentRunId": parent})
+    except Exception as error:
+        raise UserError(f"tracking.uri: cannot open {settings.uri}: {_reason(error)}") from error
+    id_file.write_text(run.info.run_id + "\n")
+
+
+def tag_run(settings: TrackingSettings, run_folder: Path, tags: Mapping[str, str]) -> None:
+    """Tags for the folder's MLflow run, where it has one. Never raises."""
+    id_file = run_folder / RUN_ID_FILE
+    if not settings.enabled or not id_file.is_file():
+        return
+    try:
+        client = _client(settings, run_folder.parent)
+        for key, value in tags.items():
+            client.set_tag(id_file.read_text().strip(), key, value)
+    except Exception as error:
+        print(f"warning: MLflow's run could not be tagged: {_reason(error)}", file=sys.stderr)
+
+
 def close_tracker(settings: TrackingSettings, run_folder: Path, status: str) -> None:
     """End the folder's MLflow run where it is still RUNNING: its worker was killed and could not. Never raises."""
     id_file = run_folder / RUN_ID_FILE

@@ -28,10 +28,11 @@ from bifair_dist.training.run_folder import is_finished, open_run_folder, remove
 from bifair_dist.training.worker import Place, train_worker
 
 
-def train(settings: TrainSettings, callbacks: Sequence[Any] = ()) -> Path:
+def train(settings: TrainSettings, callbacks: Sequence[Any] = (), *, table: bool = True) -> Path:
     """Run a whole training, or the rest of one that was cut off, and print its table; returns the run folder.
 
-    `callbacks` are Ray Train's, for a training on Ray. Raises `UserError` for bad input.
+    `callbacks` are Ray Train's, for a training on Ray; without `table` it ends in silence. Raises `UserError` for bad
+    input.
     """
     launcher = settings.cluster.launcher
     if launcher == "auto":
@@ -41,7 +42,7 @@ def train(settings: TrainSettings, callbacks: Sequence[Any] = ()) -> Path:
     start = time.monotonic()
     settings = with_data(settings)
     folder, new = open_run_folder(settings)
-    if _already_finished(folder, settings):
+    if _already_finished(folder, settings, table):
         return folder
     try:
         with Lease(folder) as lease:
@@ -56,17 +57,19 @@ def train(settings: TrainSettings, callbacks: Sequence[Any] = ()) -> Path:
         if new:
             remove_if_untouched(folder)
         raise
-    _conclude(settings, folder, time.monotonic() - start)
+    if table:
+        _conclude(settings, folder, time.monotonic() - start)
     return folder
 
 
-def _already_finished(folder: Path, settings: TrainSettings) -> bool:
+def _already_finished(folder: Path, settings: TrainSettings, table: bool = True) -> bool:
     """Say where the run is; of a finished one also its table, and that there is nothing left to do."""
     print(f"run folder: {folder}", flush=True)
     if not is_finished(folder):
         return False
     print("this run is finished already", flush=True)
-    _print_table(settings, folder)
+    if table:
+        _print_table(settings, folder)
     return True
 
 

@@ -63,7 +63,7 @@ def train_on_ray(settings: TrainSettings, folder: Path, owner: Owner, callbacks:
     cluster = settings.cluster
     started_here = not ray.is_initialized()
     if started_here:
-        _start(settings)
+        start_ray(settings)
     try:
         resources = ray.cluster_resources()
         gpus = _gpus(settings, resources)
@@ -103,7 +103,8 @@ def train_on_ray(settings: TrainSettings, folder: Path, owner: Owner, callbacks:
             ray.shutdown()
 
 
-def _start(settings: TrainSettings) -> None:
+def start_ray(settings: TrainSettings, spare_cpus: int = 0) -> None:
+    """Connect to the cluster that is meant, or start a local one with `spare_cpus` more than the machine has."""
     import ray
 
     threads = str(settings.cluster.threads)
@@ -114,7 +115,9 @@ def _start(settings: TrainSettings) -> None:
     os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     address = settings.cluster.address or os.environ.get("RAY_ADDRESS") or None
-    local: dict[str, Any] = {} if address else {"num_cpus": max(os.cpu_count() or 1, _cpus_wanted(settings))}
+    local: dict[str, Any] = (
+        {} if address else {"num_cpus": max(os.cpu_count() or 1, _cpus_wanted(settings)) + spare_cpus}
+    )
     _check_reachable(address)
     try:
         ray.init(

@@ -1,0 +1,127 @@
+"""The report's figures, drawn by matplotlib as SVG. Okabe-Ito colours and different marks: readable in grey, too."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from bifair_dist.tuning.objective import Baseline
+from bifair_dist.tuning.results import Trial
+from bifair_dist.tuning.space import Choice, Range, Space
+
+BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#777777"
+
+
+def front_figure(trials: Sequence[Trial], baseline: Baseline, best: Trial | None, share: float) -> str:
+    """Recall against CV: dominated points, the front, the baseline, the least recall allowed."""
+    figure, axes = _figure(6.4, 4.4)
+    there = [t for t in trials if t.status != "failed" and math.isfinite(t.cv)]
+    for mark, name, chosen in (
+        ("o", "dominated", [t for t in there if not t.front]), ("D", "Pareto front", [t for t in there if t.front]),
+    ):  # fmt: skip
+        colour = BLUE if name == "Pareto front" else GREY
+        axes.scatter([t.recall for t in chosen], [t.cv for t in chosen], marker=mark, c=colour, s=36, label=name)
+    front = sorted((t.recall, t.cv) for t in there if t.front)
+    axes.plot([r for r, _ in front], [c for _, c in front], color=BLUE, linewidth=1)
+    axes.scatter([baseline.recall], [baseline.cv], marker="*", c=ORANGE, s=160, label="AlphaRec baseline", zorder=3)
+    if best is not None:
+        axes.scatter([best.recall], [best.cv], marker="o", s=170, facecolors="none", edgecolors=GREEN, linewidths=2,
+                     label="chosen")  # fmt: skip
+    axes.axvline(share * baseline.recall, color=GREY, linestyle=":", linewidth=1)
+    axes.annotate(f"{share:.0%} of the baseline's recall", (share * baseline.recall, axes.get_ylim()[0]), rotation=90,
+                  fontsize=8, color=GREY, ha="right", va="bottom")  # fmt: skip
+    axes.set_xlabel("Recall (higher is better)")
+    axes.set_ylabel("CV of group utilities (lower is fairer)")
+    axes.legend(fontsize=8, markerscale=0.6)
+    return _svg(figure, "Recall against CV of every trial")
+
+
+def parallel_figure(trials: Sequence[Trial], space: Space) -> str:
+    """One line a trial through its settings and its J; the better, the darker."""
+    done = sorted((t for t in trials if math.isfinite(t.objective)), key=lambda t: -t.objective)
+    keys = list(space.domains)
+    figure, axes = _figure(1.9 * (len(keys) + 1), 4.0)
+    for rank, trial in enumerate(done):
+        values = [_place(space.domains[key], trial.config[key]) for key in keys]
+        values.append(1 - rank / max(1, len(done) - 1))
+        shade = 0.15 + 0.85 * rank / max(1, len(done) - 1)
+        axes.plot(range(len(values)), values, color=BLUE, alpha=shade, linewidth=1.4)
+    axes.set_xticks(
+        range(len(keys) + 1), [*(k.rpartition(".")[2] for k in keys), "rank by J\n(bottom: best)"], fontsize=8
+    )
+    axes.set_yticks([])
+    for i, key in enumerate(keys):
+        for name, at in _ends(space.domains[key]):
+            axes.annotate(name, (i, at), fontsize=7, color=GREY, xytext=(3, 0), textcoords="offset points")
+        axes.axvline(i, color=GREY, linewidth=0.6)
+    return _svg(figure, "Settings of every trial")
+
+
+def curve_figure(trials: Sequence[Trial], space: Space, baseline: Baseline) -> str:
+    """Of a space with one setting: recall and CV, mean and standard deviation over seeds."""
+    ((key, domain),) = space.domains.items()
+    points = sorted({t.config[key] for t in trials})
+    figure, both = _figure(6.4, 5.2, rows=2)
+    for axes, name, base in ((both[0], "recall", baseline.recall), (both[1], "cv", baseline.cv)):
+        values = [[getattr(t, name) for t in trials if t.config[key] == p and t.status != "failed"] for p in points]
+        means = [float(np.mean(v)) if v else math.nan for v in values]
+        spread = [float(np.std(v, ddof=1)) if len(v) > 1 else 0.0 for v in values]
+        axes.errorbar(points, means, yerr=spread, fmt="o-", color=BLUE, capsize=4, label="mean and s.d. over seeds")
+        axes.axhline(base, color=ORANGE, linestyle="--", linewidth=1, label="AlphaRec baseline")
+        axes.set_ylabel("Recall" if name == "recall" else "CV")
+        if (isinstance(domain, Range) and domain.log) or (
+            isinstance(domain, Choice) and max(points) >= 20 * min(points)
+        ):
+            axes.set_xscale("log")
+    both[0].legend(fontsize=8)
+    both[1].set_xlabel(key)
+    return _svg(figure, f"Sensitivity to {key}")
+
+
+def importance_figure(importance: dict[str, dict[str, float]]) -> str:
+    """Share of the variance that each setting explains, for recall and CV."""
+    keys = list(next(iter(importance.values())))
+    figure, axes = _figure(6.4, 0.6 * len(keys) + 1.2)
+    for i, (name, shares) in enumerate(importance.items()):
+        at = np.arange(len(keys)) + (i - 0.5) * 0.36
+        axes.barh(at, [shares[k] for k in keys], height=0.34, color=(BLUE, ORANGE)[i], label=name,
+                  hatch=("", "//")[i])  # fmt: skip
+    axes.set_yticks(range(len(keys)), keys, fontsize=8)
+    axes.set_xlabel("share of the variance among trials (fANOVA)")
+    axes.legend(fontsize=8)
+    return _svg(figure, "Importance of each setting")
+
+
+def _figure(width: float, height: float, rows: int = 1) -> tuple[Any, Any]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots(rows)
+
+
+def _svg(figure: Any, title: str) -> str:
+    import matplotlib
+
+    out = io.StringIO()
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": title}):
+        figure.savefig(out, format="svg", metadata={"Date": None, "Title": title})
+    text = out.getvalue()
+    return text[text.index("<svg") :].replace("<svg ", f'<svg role="img" aria-label="{title}" ', 1)
+
+
+def _place(domain: Range | Choice, value: Any) -> float:
+    """A value between 0 and 1 on its axis."""
+    if isinstance(domain, Choice):
+        return domain.values.index(value) / max(1, len(domain.values) - 1)
+    low, high, x = (math.log(v) if domain.log else float(v) for v in (domain.low, domain.high, value))
+    return (x - low) / (high - low)
+
+
+def _ends(domain: Range | Choice) -> list[tuple[str, float]]:
+    if isinstance(domain, Choice):
+        return [(str(v), _place(domain, v)) for v in domain.values]
+    return [(f"{domain.low:g}", 0.0), (f"{domain.high:g}", 1.0)]

@@ -1,0 +1,89 @@
+"""What a sweep found: one row for each trial, the Pareto front, the best setting."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from bifair_dist.config import TrainSettings, load, to_yaml
+from bifair_dist.tuning.objective import Baseline, objective
+from bifair_dist.tuning.pareto import pareto_front
+from bifair_dist.tuning.trial import FAILED, figures
+
+
+@dataclass(slots=True)
+class Trial:
+    """A trial's best validation by the run's own rule. `status`: finished, stopped (early) or failed."""
+
+    trial: str
+    config: dict[str, Any]
+    status: str
+    reason: str = ""
+    validations: int = 0
+    recall: float = math.nan
+    cv: float = math.nan
+    minimum: float = math.nan
+    objective: float = math.inf
+    front: bool = False
+
+
+def read_trial(folder: Path, name: str, config: dict[str, Any], error: str, share: float, baseline: Baseline) -> Trial:
+    """From the trial's run folder; what was stopped early has its history."""
+    trial = Trial(name, config, "stopped")
+    if (folder / FAILED).is_file():
+        trial.status, trial.reason = "failed", json.loads((folder / FAILED).read_text())["reason"]
+    elif error:
+        trial.status, trial.reason = "failed", error.strip().splitlines()[-1][:300]
+    elif (folder / "metrics.json").is_file():
+        trial.status = "finished"
+    history = folder / "history.jsonl"
+    records = [json.loads(line) for line in history.read_text().splitlines()] if history.is_file() else []
+    trial.validations = len(records)
+    if records:
+        settings = load(TrainSettings(), folder / "config.yaml")
+        last = [r for r in records if r["phase"] == records[-1]["phase"]]
+        best = [r for r in last if r["best"]][-1]
+        trial.recall, trial.cv, trial.minimum = figures(best["valid"], settings)
+        if trial.status != "failed":
+            trial.objective = objective(trial.recall, trial.cv, baseline, share)
+    return trial
+
+
+def mark_front(trials: list[Trial]) -> None:
+    """Set `front` by recall (more is better) and CV (less is better) on validation."""
+    there = [t for t in trials if t.status != "failed" and math.isfinite(t.recall) and math.isfinite(t.cv)]
+    for trial, on in zip(there, pareto_front([(-t.recall, t.cv) for t in there]), strict=True):
+        trial.front = on
+
+
+def best_of(trials: list[Trial], seeds: int) -> Trial | None:
+    """Least J among finished trials; over several seeds the point with the least mean."""
+    done = [t for t in trials if t.status == "finished" and math.isfinite(t.objective)]
+    if not done:
+        return None
+    means: dict[str, list[float]] = {}
+    for t in done:
+        means.setdefault(_point(t), []).append(t.objective)
+    whole = {point: v for point, v in means.items() if len(v) == seeds} or means
+    least = min(whole, key=lambda point: sum(whole[point]) / len(whole[point]))
+    return next(t for t in done if _point(t) == least)
+
+
+def write(folder: Path, trials: list[Trial], best: TrainSettings | None) -> None:
+    """`trials.parquet`, and `best.yaml`, which `jobs/train.py --config` takes."""
+    rows = [{**{k: v for k, v in asdict(t).items() if k != "config"}, **t.config} for t in trials]
+    frame = pd.DataFrame(rows)
+    part = folder / "trials.parquet.part"
+    frame.to_parquet(part, index=False)
+    part.replace(folder / "trials.parquet")
+    if best is not None:
+        (folder / "best.yaml").write_text(to_yaml(best), encoding="utf-8")
+
+
+def _point(trial: Trial) -> str:
+    return json.dumps({k: v for k, v in trial.config.items() if k != "seed"}, sort_keys=True, default=str)

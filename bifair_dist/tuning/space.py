@@ -1,0 +1,92 @@
+"""A search space: settings of a training and where to look for each. The files are in `tune_spaces/`."""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bifair_dist.config.settings import known_settings
+from bifair_dist.config.train import TrainSettings
+from bifair_dist.errors import UserError
+
+FOLDER = Path(__file__).resolve().parents[2] / "tune_spaces"
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Numbers from `low` to `high`, ends included; `log`: equal chances for equal ratios. Whole numbers if both are."""
+
+    low: float
+    high: float
+    log: bool = False
+
+    @property
+    def whole(self) -> bool:
+        """Whether only whole numbers are meant."""
+        return isinstance(self.low, int) and isinstance(self.high, int)
+
+    def grid(self, count: int) -> tuple[float, ...]:
+        """`count` values at equal steps (or ratios), ends included."""
+        low, high = (math.log(self.low), math.log(self.high)) if self.log else (self.low, self.high)
+        values = [low + (high - low) * i / max(1, count - 1) for i in range(count)]
+        values = [math.exp(v) for v in values] if self.log else values
+        ends = [self.low, *values[1:-1], self.high] if count > 1 else values
+        return tuple(dict.fromkeys(round(v) for v in ends)) if self.whole else tuple(ends)
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One of these values."""
+
+    values: tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Space:
+    """What to search.
+
+    domains: dotted settings of `jobs/train.py` and where to look. fixed: settings that hold for every trial. trials:
+    how many, unless the command says otherwise; a grid has as many as it has points. warm_start: trials start from the
+    shared AlphaRec baseline and cost the bi-level phase only; off where the space changes what the baseline consists
+    of. search: the searcher that fits. seeds: more than one makes every point of a grid a mean over these.
+    """
+
+    name: str
+    about: str
+    domains: Mapping[str, Range | Choice]
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+    trials: int = 16
+    warm_start: bool = True
+    search: str = "optuna"
+    points: int = 5
+    seeds: tuple[int, ...] = (0,)
+
+    def grid(self) -> list[dict[str, Any]]:
+        """Every combination: all values of a choice, `points` values of a range."""
+        axes = [d.values if isinstance(d, Choice) else d.grid(self.points) for d in self.domains.values()]
+        return [dict(zip(self.domains, values, strict=True)) for values in itertools.product(*axes)]
+
+
+def load_space(name: str) -> Space:
+    """The space in `tune_spaces/<name>.py`, or in a file of yours. Raises `UserError`."""
+    path = Path(name) if name.endswith(".py") else FOLDER / f"{name}.py"
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in FOLDER.glob("*.py")))
+        raise UserError(f"tune.space: no {path}; there are: {known}")
+    spec = importlib.util.spec_from_file_location(f"tune_space_{path.stem}", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    space = getattr(module, "SPACE", None)
+    if not isinstance(space, Space):
+        raise UserError(f"tune.space: {path} defines no SPACE")
+    settings = {known.key for known in known_settings(TrainSettings)}
+    for key in (*space.domains, *space.fixed):
+        if key not in settings:
+            raise UserError(f"{path}: unknown setting {key}")
+    return space

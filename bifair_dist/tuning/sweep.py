@@ -1,0 +1,189 @@
+"""A sweep from beginning to end: baseline, trials, results, report. The same command goes on after a cut."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from bifair_dist.config import TrainSettings, flatten, override
+from bifair_dist.config.tune import TuneSettings
+from bifair_dist.errors import UserError
+from bifair_dist.tracking import Tracker, open_tracker, tag_run
+from bifair_dist.training.launch import train, with_data
+from bifair_dist.training.phases import phases_of
+from bifair_dist.training.run_folder import MAY_CHANGE
+from bifair_dist.tuning import results
+from bifair_dist.tuning.objective import Baseline
+from bifair_dist.tuning.progress import Lines
+from bifair_dist.tuning.report import write_report
+from bifair_dist.tuning.search import DRIVER_CPUS, at_once, param_space, scheduler, searcher
+from bifair_dist.tuning.space import Space, load_space
+from bifair_dist.tuning.trial import figures, run_trial, settings_of, training_of
+
+
+def sweep(settings: TuneSettings) -> Path:
+    """Run it, or the rest of it; returns the sweep folder. Raises `UserError`."""
+    import ray
+
+    from bifair_dist.training.ray_launch import start_ray
+
+    space, tune = load_space(settings.tune.space), settings.tune
+    base = with_data(override(training_of(settings), space.fixed, f"tune_spaces: {space.name}"))
+    name = tune.name or f"{space.name}-{Path(base.data.dataset).name}"
+    folder = Path(tune.output).expanduser().absolute() / name
+    folder.mkdir(parents=True, exist_ok=True)
+    _check_same(folder, settings, space)
+    print(f"sweep folder: {folder}", flush=True)
+    started_here = not ray.is_initialized()
+    if started_here:
+        start_ray(base, spare_cpus=1)  # for the trials' own processes
+    try:
+        with open_tracker(settings.tracking, folder) as tracker:
+            tracker.params(flatten(settings.tune))
+            # All runs of a sweep in one place, that of the sweep's own.
+            where = base.tracking.uri or f"sqlite:///{folder.parent / 'mlflow.db'}"
+            base = replace(base, tracking=replace(base.tracking, uri=where))
+            _run(base, space, settings, folder, tracker)
+    finally:
+        if started_here:
+            ray.shutdown()
+    return folder
+
+
+def _run(base: TrainSettings, space: Space, settings: TuneSettings, folder: Path, tracker: Tracker) -> None:
+    baseline = _baseline(base, folder.parent / "baselines")
+    group = base.balance.group
+    print(f"baseline: recall {baseline.recall:.4f}, {group} CV {baseline.cv:.4f} (validation)", flush=True)
+    if space.warm_start:
+        base = override(base, {"training.warm_start": baseline.folder})
+    trials = _search(base, space, settings, folder, baseline, tracker.run_id)
+    best = results.best_of(trials, len(space.seeds))
+    chosen = _chosen(base, best) if best else None
+    results.write(folder, trials, replace(chosen, tracking=settings.tracking) if chosen else None)
+    for trial in trials:
+        place = {"pareto": "front" if trial.front else "dominated", "status": trial.status}
+        tag_run(base.tracking, folder / "trials" / trial.trial, {**place, "chosen": str(trial is best).lower()})
+    confirmed = _confirm(chosen, settings, folder) if chosen else []
+    write_report(folder / "report.html", space, trials, baseline, best, settings.tune.recall_share, confirmed)
+    if best is not None:
+        tracker.metrics({"best/recall": best.recall, "best/cv": best.cv, "best/min": best.minimum}, 0)
+    for name in ("report.html", "trials.parquet", "best.yaml"):
+        if (folder / name).is_file():
+            tracker.artifact(folder / name)
+    _say(folder, trials, best)
+
+
+def _search(
+    base: TrainSettings, space: Space, settings: TuneSettings, folder: Path, baseline: Baseline, parent: str
+) -> list[results.Trial]:
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # with verbose=0: silence; `Lines` speaks instead
+    # A trial that was cut off after its last validation has nothing left to report but its end.
+    os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")
+    import ray
+    from ray import tune
+    from ray.tune import RunConfig, TuneConfig, Tuner
+
+    s = settings.tune
+    search = s.search or space.search
+    function = partial(
+        run_trial, base=base, baseline=baseline, share=s.recall_share, trials=str(folder / "trials"), parent=parent
+    )
+    trainable = tune.with_resources(function, {"CPU": DRIVER_CPUS})
+    state = folder / "ray_tune"
+    if Tuner.can_restore(str(state)):
+        print("going on with the sweep that is there", flush=True)
+        tuner = Tuner.restore(str(state), trainable=trainable, resume_unfinished=True)
+    else:
+        total = len(space.grid()) * len(space.seeds) if search == "grid" else s.trials or space.trials
+        validations = sum(-(-phase.epochs // phase.eval_every) for phase in phases_of(base))
+        config = TuneConfig(
+            search_alg=searcher(search, s.seed),
+            scheduler=scheduler(s, search, validations),
+            num_samples=1 if search == "grid" else total,
+            max_concurrent_trials=at_once(base, s.concurrent, ray.cluster_resources()),
+            time_budget_s=60 * s.minutes or None,
+        )
+        tuner = Tuner(
+            trainable,
+            param_space=param_space(space, search),
+            tune_config=config,
+            run_config=RunConfig(name="ray_tune", storage_path=str(folder), verbose=0, callbacks=[Lines(total)]),
+        )
+    grid = tuner.fit()
+    trials = []
+    for result in (grid[i] for i in range(len(grid))):
+        name = (result.metrics or {}).get("trial_id") or Path(result.path).name.split("_")[2]
+        error = str(result.error) if result.error else ""
+        trial = results.read_trial(
+            folder / "trials" / name, name, dict(result.config or {}), error, s.recall_share, baseline
+        )
+        trials.append(trial)
+    results.mark_front(trials)
+    return trials
+
+
+def _baseline(base: TrainSettings, place: Path) -> Baseline:
+    """AlphaRec with these settings, trained once: its folder is named by a hash of what its numbers depend on."""
+    changes = {"training.method": "alpharec", "training.warm_start": ""}
+    ours = ("bilevel.", "balance.", "training.bilevel_epochs", *MAY_CHANGE)
+    settings = override(base, changes)
+    depends = {k: v for k, v in flatten(settings).items() if not k.startswith(ours)}
+    name = hashlib.blake2b(json.dumps(depends, sort_keys=True).encode(), digest_size=6).hexdigest()
+    plain = {k: v for k, v in flatten(TrainSettings()).items() if k.startswith(("bilevel.", "balance."))}
+    plain |= {"balance.group": base.balance.group, "training.output": str(place), "training.run_name": name}
+    folder = train(override(settings, plain), table=False)
+    valid = json.loads((folder / "metrics.json").read_text())["valid"]
+    return Baseline(*figures(valid, base), folder=str(folder))
+
+
+def _chosen(base: TrainSettings, best: results.Trial) -> TrainSettings:
+    return settings_of(base, best.config, Path("runs"), "")
+
+
+def _confirm(chosen: TrainSettings, settings: TuneSettings, folder: Path) -> list[dict[str, Any]]:
+    """Baseline and best setting with other seeds, on test; each is a run that is trained once."""
+    rows = []
+    for seed in settings.tune.confirm:
+        place = {"training.output": str(folder / "confirm"), "training.seed": seed}
+        changes = {"training.method": "alpharec", "training.warm_start": "", "training.run_name": f"alpharec-{seed}"}
+        before = train(override(chosen, {**place, **changes}), table=False)
+        warm = {"training.warm_start": str(before)} if chosen.training.warm_start else {}
+        after = train(override(chosen, {**place, **warm, "training.run_name": f"best-{seed}"}), table=False)
+        tests = [json.loads((f / "metrics.json").read_text())["test"] for f in (before, after)]
+        rows.append({"seed": seed, "alpharec": figures(tests[0], chosen), "best": figures(tests[1], chosen)})
+    return rows
+
+
+def _check_same(folder: Path, settings: TuneSettings, space: Space) -> None:
+    """A sweep goes on with the settings it began with; what changes no number may differ."""
+    free = (*MAY_CHANGE, "tune.minutes", "tune.output", "tune.name", "tune.concurrent", "tune.confirm")
+    now = {k: v for k, v in flatten(settings).items() if not k.startswith(free)} | {"space": repr(space)}
+    path = folder / "sweep.json"
+    text = json.dumps(now, indent=2, sort_keys=True, default=str)
+    if not path.exists():
+        path.write_text(text + "\n", encoding="utf-8")
+        return
+    then = json.loads(path.read_text(encoding="utf-8"))
+    for key, value in json.loads(text).items():
+        if then.get(key) != value:
+            raise UserError(
+                f"{folder}: this sweep began with another {key} ({then.get(key)!r}, not {value!r}); give the same to "
+                "go on with it, or another --tune.name"
+            )
+
+
+def _say(folder: Path, trials: list[results.Trial], best: results.Trial | None) -> None:
+    counts = {s: sum(t.status == s for t in trials) for s in ("finished", "stopped", "failed")}
+    print("\n" + ", ".join(f"{n} {s}" for s, n in counts.items()), flush=True)
+    for trial in trials:
+        if trial.status == "failed":
+            print(f"  {trial.trial} failed: {trial.reason}", flush=True)
+    if best is not None:
+        picked = "  ".join(f"{k}={v:.3g}" if isinstance(v, float) else f"{k}={v}" for k, v in best.config.items())
+        print(f"best: recall {best.recall:.4f}, CV {best.cv:.4f}, MIN {best.minimum:.4f} with {picked}", flush=True)
+    print(f"everything is in {os.fspath(folder)}: report.html, best.yaml, trials.parquet", flush=True)

@@ -1,0 +1,76 @@
+"""One trial: the real training, in the trial's own process, handing every validation on to Ray Tune."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from bifair_dist.config import TrainSettings, override
+from bifair_dist.config.tune import TuneSettings
+from bifair_dist.errors import UserError
+from bifair_dist.tuning.objective import Baseline, objective
+
+METRIC = "objective"
+FAILED = "failed.json"
+
+
+def training_of(settings: TuneSettings) -> TrainSettings:
+    """The training part of a sweep's settings."""
+    return TrainSettings(**{f.name: getattr(settings, f.name) for f in fields(TrainSettings)})
+
+
+def settings_of(base: TrainSettings, config: dict[str, Any], output: Path, name: str) -> TrainSettings:
+    """A trial's settings; `config` has `seed` beside dotted settings."""
+    changes = {k: v for k, v in config.items() if k != "seed"}
+    place = {"training.output": str(output), "training.run_name": name, "training.seed": config.get("seed", 0)}
+    return override(base, {**changes, **place}, "the search space")
+
+
+def figures(valid: dict[str, Any], settings: TrainSettings) -> tuple[float, float, float]:
+    """(recall, CV, MIN) of the balanced group table in a validation's record."""
+    table = valid["groups"][settings.balance.group]
+    values = (valid[f"recall@{settings.training.k}"], table["cv"], table["min"])
+    recall, cv, minimum = (float("nan") if v is None else float(v) for v in values)
+    return recall, cv, minimum
+
+
+def run_trial(
+    config: dict[str, Any], base: TrainSettings, baseline: Baseline, share: float, trials: str, parent: str = ""
+) -> None:
+    """Ray Tune's function: train, report J (objective.py) at every validation.
+
+    A `UserError`, such as a loss that is not finite, is left in the trial's run folder with its reason and ends the
+    trial only. `parent` is the sweep's MLflow run.
+    """
+    from ray import tune
+    from ray.tune.integration.ray_train import TuneReportCallback
+
+    from bifair_dist.tracking import open_child
+    from bifair_dist.training.launch import train
+    from bifair_dist.training.run_folder import open_run_folder
+
+    group, k = base.balance.group, base.training.k
+
+    class Report(TuneReportCallback):
+        """Adds J to what the trainer reports."""
+
+        def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
+            record = dict(metrics[0])
+            recall = record.get(f"valid/recall@{k}", float("nan"))
+            record[METRIC] = objective(recall, record.get(f"valid/{group}/cv", float("nan")), baseline, share)
+            record["recall"], record["cv"] = recall, record.get(f"valid/{group}/cv", float("nan"))
+            super().after_report(run_context, [record], checkpoint)
+
+    name = tune.get_context().get_trial_id()
+    settings = settings_of(base, config, Path(trials), name)
+    try:
+        run_folder, _ = open_run_folder(settings)
+        open_child(settings.tracking, run_folder, parent, name)
+        train(settings, callbacks=[Report()], table=False)
+    except UserError as error:
+        folder = Path(trials) / name
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / FAILED).write_text(json.dumps({"reason": str(error)}) + "\n", encoding="utf-8")
+        raise

@@ -1,0 +1,137 @@
+"""One sweep through the real Ray Tune and trainer: a bad trial, a diverging one, a kill, and what comes out."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from small_runs import Small, command_line, make_small, quick
+
+from bifair_dist.config import TrainSettings, load
+
+ROOT = Path(__file__).resolve().parents[2]
+SPACE = """
+from bifair_dist.tuning.space import Choice, Space
+
+# In this order: a good one, one that ruins accuracy, one that diverges at once.
+RATE = Choice((1e-3, 100.0, 1e38))
+SPACE = Space(name="tiny", about="three settings", domains={"bilevel.theta_lr": RATE}, search="grid")
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """A finished sweep, which was killed on the way."""
+
+    folder: Path
+    first: str
+    last: subprocess.CompletedProcess[str]
+    finished_before: dict[str, int]
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Small:
+    return make_small(tmp_path_factory.mktemp("sweep"))
+
+
+@pytest.fixture(scope="module")
+def swept(small: Small, tmp_path_factory: pytest.TempPathFactory) -> Swept:
+    place = tmp_path_factory.mktemp("tuning")
+    (place / "tiny.py").write_text(SPACE)
+    changes = {
+        "cluster.launcher": "ray", "cluster.workers": 1, "tracking.enabled": True, "training.max_epochs": 2,
+        "training.bilevel_epochs": 8, "training.patience": 20,
+    }  # fmt: skip
+    settings = quick(small, place / "runs", changes)
+    del settings["training.output"]
+    sweep = {"tune.space": place / "tiny.py", "tune.output": place / "sweeps", "tune.grace": 2, "tune.concurrent": 2}
+    command = [sys.executable, "jobs/tune.py", *command_line({**settings, **sweep})]
+    folder = place / "sweeps" / "tiny-dataset"
+    running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT)
+    assert running.stdout is not None
+    first = ""
+    for line in running.stdout:
+        first += line
+        if "  ends; " in line:
+            time.sleep(2)  # Ray Tune writes its state behind the news
+            os.kill(running.pid, signal.SIGKILL)
+    running.wait()
+    before = {p.parent.name: p.stat().st_mtime_ns for p in folder.glob("trials/*/metrics.json")}
+    last = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=400)
+    return Swept(folder, first, last, before)
+
+
+@pytest.fixture(scope="module")
+def trials(swept: Swept) -> pd.DataFrame:
+    assert swept.last.returncode == 0, swept.first + swept.last.stdout + swept.last.stderr
+    return pd.read_parquet(swept.folder / "trials.parquet").set_index("bilevel.theta_lr").sort_index()
+
+
+def test_the_killed_sweep_went_on_and_kept_what_was_finished(swept: Swept, trials: pd.DataFrame) -> None:
+    assert "going on with the sweep that is there" in swept.last.stdout
+    assert len(trials) == 3
+    for name, written in swept.finished_before.items():
+        assert (swept.folder / "trials" / name / "metrics.json").stat().st_mtime_ns == written
+    assert swept.finished_before or "failed" in swept.first
+
+
+def test_a_diverging_trial_is_recorded_with_its_reason_and_stops_nothing(trials: pd.DataFrame) -> None:
+    assert trials.loc[1e38, "status"] == "failed"
+    assert "the loss is not finite in phase bilevel" in trials.loc[1e38, "reason"]
+    assert (trials["status"] == "failed").sum() == 1
+
+
+def test_a_bad_trial_ends_early(trials: pd.DataFrame) -> None:
+    assert trials.loc[100.0, "status"] == "stopped"
+    assert trials.loc[100.0, "validations"] < 8
+    assert trials.loc[1e-3, "validations"] == 8
+
+
+def test_the_best_setting_is_one_that_train_takes(swept: Swept, trials: pd.DataFrame) -> None:
+    settings = load(TrainSettings(), swept.folder / "best.yaml")
+    finished = trials[trials["status"] == "finished"]
+    assert settings.bilevel.theta_lr == finished["objective"].idxmin()
+    assert settings.training.warm_start
+
+
+def test_the_report_is_one_page_with_everything_in_it(swept: Swept, trials: pd.DataFrame) -> None:
+    text = (swept.folder / "report.html").read_text()
+    assert all(name in text for name in trials["trial"])
+    assert text.count("<svg") == 2 and "<script" not in text
+    assert "src=" not in text and 'href="http' not in text
+    assert "the loss is not finite" in text
+
+
+def test_mlflow_has_a_parent_and_a_child_for_each_trial(swept: Swept, trials: pd.DataFrame) -> None:
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{swept.folder.parent / 'mlflow.db'}")
+    (experiment,) = [e for e in client.search_experiments() if e.name == "bifair"]
+    runs = client.search_runs([experiment.experiment_id])
+    parent = (swept.folder / "mlflow_run_id").read_text().strip()
+    children = [r for r in runs if r.data.tags.get("mlflow.parentRunId") == parent]
+    assert sorted(r.info.run_name for r in children) == sorted(trials["trial"])
+    assert {r.info.run_name for r in children if r.data.tags["pareto"] == "front"} == set(
+        trials[trials["front"]]["trial"]
+    )
+    (sweep,) = [r for r in runs if r.info.run_id == parent]
+    assert sweep.info.status == "FINISHED"
+    assert json.loads((swept.folder / "sweep.json").read_text())["tune.grace"] == 2
+
+
+def test_other_settings_are_refused(swept: Swept, trials: pd.DataFrame, small: Small) -> None:
+    command = [sys.executable, "jobs/tune.py", "--tune.space", str(swept.folder.parents[1] / "tiny.py")]
+    command += ["--tune.output", str(swept.folder.parent), "--data.dataset", str(small.dataset)]
+    command += ["--data.representations", str(small.representations)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert "this sweep began with another" in line

@@ -84,15 +84,15 @@ def test_the_killed_sweep_went_on_and_kept_what_was_finished(swept: Swept, trial
 
 
 def test_a_diverging_trial_is_recorded_with_its_reason_and_stops_nothing(trials: pd.DataFrame) -> None:
-    assert trials.loc[1e38, "status"] == "failed"
-    assert "the loss is not finite in phase bilevel" in trials.loc[1e38, "reason"]
+    assert trials["status"][1e38] == "failed"
+    assert "the loss is not finite in phase bilevel" in trials["reason"][1e38]
     assert (trials["status"] == "failed").sum() == 1
 
 
 def test_a_bad_trial_ends_early(trials: pd.DataFrame) -> None:
-    assert trials.loc[100.0, "status"] == "stopped"
-    assert trials.loc[100.0, "validations"] < 8
-    assert trials.loc[1e-3, "validations"] == 8
+    assert trials["status"][100.0] == "stopped"
+    assert trials["validations"][100.0] < 8
+    assert trials["validations"][1e-3] == 8
 
 
 def test_the_best_setting_is_one_that_train_takes(swept: Swept, trials: pd.DataFrame) -> None:

@@ -76,19 +76,36 @@ def _qwen3(size: str, width: int, parameters: int, words: int) -> Preset:
     )
 
 
-def _bge(size: str, width: int, parameters: int) -> Preset:
+_BERT_ROWS = 30522 + 512 + 2  # of the tables of BERT: words, positions, segments
+
+
+def _encoder(
+    source: str,
+    width: int,
+    parameters: int,
+    *,
+    pooling: Pooling = "cls",
+    max_tokens: int = 512,
+    token_limit: int = 512,
+    rows: int = _BERT_ROWS,
+    licence: str = "mit",
+) -> Preset:
     return Preset(
-        source=f"BAAI/bge-{size}-en-v1.5",
-        pooling="cls",
-        max_tokens=512,
-        token_limit=512,
+        source=source,
+        pooling=pooling,
+        max_tokens=max_tokens,
+        token_limit=token_limit,
         width=width,
         parameters=parameters,
-        lookup_parameters=(30522 + 512 + 2) * width,
+        lookup_parameters=rows * width,
         bytes_per_parameter=4,
-        licence="mit",
+        licence=licence,
         decoder=False,
     )
+
+
+def _minilm(source: str) -> Preset:
+    return _encoder(source, 384, 22_713_216, pooling="mean", max_tokens=256, licence="apache-2.0")
 
 
 def _mistral(source: str, licence: str) -> Preset:
@@ -107,39 +124,13 @@ def _mistral(source: str, licence: str) -> Preset:
     )
 
 
-def _minilm(source: str) -> Preset:
-    return Preset(
-        source=source,
-        pooling="mean",
-        max_tokens=256,
-        token_limit=512,
-        width=384,
-        parameters=22_713_216,
-        lookup_parameters=(30522 + 512 + 2) * 384,
-        bytes_per_parameter=4,
-        licence="apache-2.0",
-        decoder=False,
-    )
-
-
 PRESETS: dict[str, Preset] = {
     "minilm": _minilm(PACKAGE),
     "all-MiniLM-L6-v2": _minilm("sentence-transformers/all-MiniLM-L6-v2"),
-    "bge-small-en-v1.5": _bge("small", 384, 33_360_000),
-    "bge-base-en-v1.5": _bge("base", 768, 109_482_240),
-    "bge-large-en-v1.5": _bge("large", 1024, 335_141_888),
-    "bge-m3": Preset(
-        source="BAAI/bge-m3",
-        pooling="cls",
-        max_tokens=8192,
-        token_limit=8192,
-        width=1024,
-        parameters=567_754_752,
-        lookup_parameters=(250002 + 8194 + 1) * 1024,
-        bytes_per_parameter=4,
-        licence="mit",
-        decoder=False,
-    ),
+    "bge-small-en-v1.5": _encoder("BAAI/bge-small-en-v1.5", 384, 33_360_000),
+    "bge-base-en-v1.5": _encoder("BAAI/bge-base-en-v1.5", 768, 109_482_240),
+    "bge-large-en-v1.5": _encoder("BAAI/bge-large-en-v1.5", 1024, 335_141_888),
+    "bge-m3": _encoder("BAAI/bge-m3", 1024, 567_754_752, max_tokens=8192, token_limit=8192, rows=250002 + 8194 + 1),
     "e5-mistral-7b-instruct": _mistral("intfloat/e5-mistral-7b-instruct", "mit"),
     "SFR-Embedding-Mistral": _mistral("Salesforce/SFR-Embedding-Mistral", "cc-by-nc-4.0"),
     "GritLM-7B": Preset(

@@ -145,6 +145,7 @@ def embed_here(settings: EmbedSettings, threads: int = 0) -> Path:
 
     with Staging.beside(job.output) as staging:
         staging.claim(job.identity())
+        staging.drop_uncommitted()
         engine = SentenceEngine(job.model, settings.compute_dtype, threads, settings.trust_remote_code)
 
         def one_pass(job: Job, staging: Staging) -> None:

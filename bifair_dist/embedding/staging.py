@@ -109,6 +109,13 @@ class Staging:
             pq.write_table(part, temporary)
             os.replace(temporary, folder / f"{name}.parquet")
 
+    def drop_uncommitted(self) -> None:
+        """Data whose record was not written any more, for a job that runs without Ray Data (which sees to its own)."""
+        committed = self.committed()
+        for path in self.staged.glob("*.parquet"):
+            if not np.isin(pq.read_table(path, columns=[ROW])[ROW].to_numpy(), committed).all():
+                path.unlink()
+
     def forget_failures(self) -> None:
         """Before a pass: what failed earlier is tried again."""
         shutil.rmtree(self.failed, ignore_errors=True)

@@ -118,8 +118,12 @@ def test_a_job_that_was_cut_off_goes_on_and_ends_with_the_same_bytes(
     assert not (tmp_path / "cut.partial").exists()
 
 
-def test_a_unit_cut_off_between_data_and_record_is_done_again(decoder: Path, tmp_path: Path) -> None:
-    """Data without a committed record (a kill between the two writes) must not end up twice."""
+@pytest.mark.parametrize("left_under", ["its own name", "a name that no unit has now"])
+def test_a_unit_cut_off_between_data_and_record_is_done_again(left_under: str, decoder: Path, tmp_path: Path) -> None:
+    """Data without a committed record (a kill between the two writes) does not count, whatever it holds.
+
+    The vectors left behind are zeros, so that a job that takes them shows.
+    """
     data = catalogue(tmp_path / "data")
     whole = job(data, tmp_path / "whole", model=decoder)
     staging = Staging.beside(tmp_path / "out")
@@ -128,6 +132,13 @@ def test_a_unit_cut_off_between_data_and_record_is_done_again(decoder: Path, tmp
     def half(self: Staging, name: str, table: pa.Table) -> None:
         original(self, name, table)
         next(self.checkpoint.glob("*.parquet")).unlink()
+        (data_file,) = self.staged.glob("*.parquet")
+        table = pq.read_table(data_file)
+        at = table.schema.get_field_index("vector")
+        zeros = pa.array([[0.0] * len(row) for row in table["vector"].to_pylist()], table.schema.field(at).type)
+        pq.write_table(table.set_column(at, table.schema.field(at), zeros), data_file)
+        if left_under != "its own name":
+            data_file.rename(data_file.with_name("left-over.parquet"))
         raise CutOffError
 
     with pytest.MonkeyPatch.context() as patch:

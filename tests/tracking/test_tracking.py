@@ -11,7 +11,7 @@ import pytest
 
 from bifair_dist.config import TrackingSettings, TrainSettings, flatten
 from bifair_dist.errors import UserError
-from bifair_dist.tracking import RUN_ID_FILE, Tracker, open_tracker
+from bifair_dist.tracking import RUN_ID_FILE, Tracker, close_tracker, open_child, open_tracker, tag_run
 
 SETTINGS = TrackingSettings()
 
@@ -170,3 +170,35 @@ def test_two_at_once_in_a_new_output_folder_without_noise(tmp_path: Path) -> Non
         assert process.returncode == 0, text
         assert text == ""
     assert len(runs_of(tmp_path / "one")) == len(runs_of(tmp_path / "two")) == 1
+
+
+def test_a_run_whose_worker_was_killed_is_ended_by_the_driver(folder: Path) -> None:
+    """Only while it is RUNNING: the status of a run that ended by itself stays."""
+    tracker = open_tracker(SETTINGS, folder)
+    del tracker  # killed: it never ends its run
+    (run,) = runs_of(folder)
+    assert run.info.status == "RUNNING"
+    close_tracker(SETTINGS, folder, "FAILED")
+    assert runs_of(folder)[0].info.status == "FAILED"
+    with open_tracker(SETTINGS, folder):
+        pass
+    close_tracker(SETTINGS, folder, "FAILED")
+    assert runs_of(folder)[0].info.status == "FINISHED"
+    close_tracker(SETTINGS, folder.with_name("nobody"), "FAILED")  # nothing there, nothing said
+
+
+def test_children_stand_below_their_parent_once(folder: Path) -> None:
+    parent = open_tracker(SETTINGS, folder).run_id
+    store = folder.parent / "mlflow.db"
+    settings = TrackingSettings(uri=f"sqlite:///{store}")
+    trial = folder / "trial"
+    trial.mkdir()
+    for _ in range(2):  # the second time after a cut
+        open_child(settings, trial, parent, "trial")
+        with open_tracker(settings, trial) as tracker:
+            tracker.metrics({"loss": 1.0}, 1)
+    tag_run(settings, trial, {"pareto": "front"})
+    runs = client(folder.parent).search_runs([runs_of(folder)[0].info.experiment_id])
+    (child,) = [r for r in runs if r.data.tags.get("mlflow.parentRunId") == parent]
+    assert (child.data.tags["pareto"], child.info.status) == ("front", "FINISHED")
+    assert len(client(folder.parent).get_metric_history(child.info.run_id, "loss")) == 1

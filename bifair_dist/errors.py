@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import sys
 from collections.abc import Callable
 from pathlib import PurePath
+from typing import TextIO
 
 
 class UserError(Exception):
@@ -27,14 +29,34 @@ def run_job(main: Callable[[], int | None]) -> None:
     Anything else keeps its traceback, because it is a fault of the program and not of its user.
     """
     try:
-        code = main() or 0
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        code = 2
-    except BrokenPipeError:  # the reader (`| head`) has seen enough: end as programs of the shell do
+        code = _ended(main)
+        sys.stdout.flush()  # here, where a reader that has gone is still told apart; at the interpreter's end it is not
+    except BrokenPipeError:
+        if not _reader_gone(sys.stdout):  # some other connection broke: that is a fault
+            raise
+        # The reader (`| head`) has seen enough: end quietly with the code of a program that SIGPIPE ended. What is
+        # still in the buffer goes nowhere, or flushing it at the interpreter's end would complain after all.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 128 + signal.SIGPIPE
+    sys.exit(code)
+
+
+def _ended(main: Callable[[], int | None]) -> int | str | None:
+    """Exit code of an entry point, also of one that ends itself (`--help`)."""
+    try:
+        return main() or 0
+    except SystemExit as end:
+        return end.code
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("error: interrupted", file=sys.stderr)
-        code = 130
-    sys.exit(code)
+        return 130
+
+
+def _reader_gone(stream: TextIO) -> bool:
+    """Whether nobody reads a pipe any more. The pipe is asked: unbuffered output keeps no trace of a failed write."""
+    poll = select.poll()
+    poll.register(stream.fileno(), 0)
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))

@@ -56,12 +56,12 @@ def sweep(settings: TuneSettings) -> Path:
 
 
 def _run(base: TrainSettings, space: Space, settings: TuneSettings, folder: Path, tracker: Tracker) -> None:
-    baseline = _baseline(base, folder.parent / "baselines")
+    reference = baseline(base, folder.parent / "baselines")
     group = base.balance.group
-    print(f"baseline: recall {baseline.recall:.4f}, {group} CV {baseline.cv:.4f} (validation)", flush=True)
+    print(f"baseline: recall {reference.recall:.4f}, {group} CV {reference.cv:.4f} (validation)", flush=True)
     if space.warm_start:
-        base = override(base, {"training.warm_start": baseline.folder})
-    trials = _search(base, space, settings, folder, baseline, tracker.run_id)
+        base = override(base, {"training.warm_start": reference.folder})
+    trials = _search(base, space, settings, folder, reference, tracker.run_id)
     best = results.best_of(trials, len(space.seeds))
     chosen = _chosen(base, best) if best else None
     results.write(folder, trials, replace(chosen, tracking=settings.tracking) if chosen else None)
@@ -69,7 +69,7 @@ def _run(base: TrainSettings, space: Space, settings: TuneSettings, folder: Path
         place = {"pareto": "front" if trial.front else "dominated", "status": trial.status}
         tag_run(base.tracking, folder / "trials" / trial.trial, {**place, "chosen": str(trial is best).lower()})
     confirmed = _confirm(chosen, settings, folder) if chosen else []
-    write_report(folder / "report.html", space, trials, baseline, best, settings.tune.recall_share, confirmed)
+    write_report(folder / "report.html", space, trials, reference, best, settings.tune.recall_share, confirmed)
     if best is not None:
         tracker.metrics({"best/recall": best.recall, "best/cv": best.cv, "best/min": best.minimum}, 0)
     for name in ("report.html", "trials.parquet", "best.yaml"):
@@ -127,7 +127,7 @@ def _search(
     return trials
 
 
-def _baseline(base: TrainSettings, place: Path) -> Baseline:
+def baseline(base: TrainSettings, place: Path) -> Baseline:
     """AlphaRec with these settings, trained once: its folder is named by a hash of what its numbers depend on."""
     changes = {"training.method": "alpharec", "training.warm_start": ""}
     ours = ("bilevel.", "balance.", "training.bilevel_epochs", *MAY_CHANGE)

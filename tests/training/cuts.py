@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+import multiprocessing
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -73,7 +74,10 @@ def assert_same(one: Any, other: Any, tolerance: float) -> None:
 def on_workers(size: int, folder: Path, attempt: int, steps: int | None, scratch: Path) -> None:
     """`train_worker` on `size` processes in an existing run folder; all die after `steps` steps, None: never."""
     init = scratch / f"init-{attempt}"
-    mp.spawn(_worker, (size, str(folder), attempt, steps, str(init)), nprocs=size)
+    # One process imports torch and the others are its copies: imports are most of what these runs take.
+    multiprocessing.set_forkserver_preload(["torch", "bifair_dist.training.worker"])
+    arguments = (size, str(folder), attempt, steps, str(init))
+    mp.start_processes(_worker, arguments, nprocs=size, start_method="forkserver")
 
 
 def _worker(rank: int, size: int, folder: str, attempt: int, steps: int | None, init: str) -> None:
@@ -93,6 +97,3 @@ def _worker(rank: int, size: int, folder: str, attempt: int, steps: int | None, 
 def owner(attempt: int) -> Owner:
     """A driver without a record in the run folder: nothing fences its workers."""
     return Owner("", attempt, "", "", 0, "", 0.0)
-
-
-Edit = Callable[[Path], None]

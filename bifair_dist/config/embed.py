@@ -29,9 +29,9 @@ class EmbedSettings(Settings):
     template: str = setting(
         "{title}", "text of an item, columns of items.parquet in braces", unit="text", why="every dataset has titles"
     )
-    prompt: str | None = setting(
-        None, "text put before every item's, such as an instruction; none: the preset's", unit="text",
-        why="a model trained with an instruction wants it",
+    prompt: str = setting(
+        "model", "text put before every item's, such as an instruction; model: what the preset or the model's own "
+        "files say; none, or empty: nothing", unit="text", why="a model trained with an instruction wants it",
     )  # fmt: skip
     max_tokens: int = setting(
         0, "tokens of a text that are read, the rest is cut off; 0: the preset's or the model's", unit="tokens",

@@ -23,7 +23,9 @@ def embed_again(manifest: Mapping[str, Any], item_ids: Sequence[str]) -> npt.NDA
 
     Raises `UserError` where the model is not the one that made them, or the engine is not here.
     """
-    settings = override(EmbedSettings(), manifest["settings"], "manifest.json")
+    # A setting without a value had its default; folders are read whose manifest still says so of the prompt.
+    stored = {key: value for key, value in manifest["settings"].items() if value is not None}
+    settings = override(EmbedSettings(), stored, "manifest.json")
     model = resolve(settings)
     if model.revision != manifest["revision"]:
         raise UserError(

@@ -64,6 +64,7 @@ class Job:
         """What decides the vectors: a job goes on only where this is the same."""
         kept = {k: v for k, v in flatten(self.settings).items() if k not in _HOW and not k.startswith("tracking.")}
         kept |= {"dataset": sha256(self.items), "model": self.model.name, "revision": self.model.revision}
+        kept["prompt"] = self.model.prompt  # `none` and a prompt that the model has not got are the same vectors
         return {**kept, "unit": self.unit, "pooling": self.model.pooling, "max_tokens": self.model.max_tokens}
 
 

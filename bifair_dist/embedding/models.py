@@ -141,7 +141,7 @@ def _model(
         revision=revision,
         revision_asked=None if local else revision or None,
         pooling=files.pooling if settings.pooling == "model" else settings.pooling,
-        prompt=files.prompt if settings.prompt is None else settings.prompt,
+        prompt=_prompt(settings.prompt, files.prompt),
         max_tokens=settings.max_tokens or files.max_tokens,
         width=settings.width or files.width,
         full_width=files.width,
@@ -155,6 +155,11 @@ def _model(
         hf_overrides=dict(preset.hf_overrides) if preset else {},
         caveat=preset.caveat if preset else "",
     )
+
+
+def _prompt(given: str, own: str) -> str:
+    """The text that is put before every item's: what was given, where that is not one of the setting's two words."""
+    return {"model": own, "none": ""}.get(given.lower(), given)
 
 
 def _preset_over(files: Files, preset: Preset) -> Files:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from tiny_models import POISON, tiny_decoder
 from transformers import AutoModel, AutoTokenizer
 
 from bifair_dist.config import EmbedSettings, override
+from bifair_dist.embedding.again import embed_again
 from bifair_dist.embedding.job import embed_here
 from bifair_dist.embedding.representations import read_manifest, read_rows
 from bifair_dist.embedding.sentence_engine import SentenceEngine
@@ -205,6 +208,24 @@ def test_a_prompt_comes_before_every_text(decoder: Path, tmp_path: Path) -> None
     expected = reference(decoder, [f"passage: Title: {t}" for t in titles(data)], "last")
     assert ((vectors(folder, data) * expected).sum(1) > 0.9999).all()
     assert read_manifest(folder)["prompt"] == "passage: "
+
+
+def test_a_models_own_prompt_and_none(decoder: Path, tmp_path: Path) -> None:
+    data = catalogue(tmp_path / "data", 6)
+    prompted = Path(shutil.copytree(decoder, tmp_path / "prompted"))
+    (prompted / "config_sentence_transformers.json").write_text(json.dumps({"prompts": {"document": "passage: "}}))
+    own, none = (job(data, tmp_path / p, model=prompted, prompt=p) for p in ("model", "none"))
+    assert shard_hashes(none) == shard_hashes(job(data, tmp_path / "plain", model=decoder))
+    assert shard_hashes(own) == shard_hashes(job(data, tmp_path / "given", model=decoder, prompt="passage: "))
+    assert shard_hashes(own) != shard_hashes(none)
+    assert [read_manifest(folder)["prompt"] for folder in (own, none)] == ["passage: ", ""]
+    job(data, none, model=prompted, prompt="")  # said in another way, the same job: complete already
+    for folder in (own, none):
+        manifest = read_manifest(folder)
+        np.testing.assert_allclose(embed_again(manifest, ids(data)), vectors(folder, data), atol=1e-6)
+    manifest = read_manifest(own)
+    manifest["settings"]["prompt"] = None  # as folders have it that were made before the prompt had words of its own
+    np.testing.assert_allclose(embed_again(manifest, ids(data)), vectors(own, data), atol=1e-6)
 
 
 def test_without_normalising_lengths_stay(decoder: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from bifair_dist.config.embed import EmbedSettings
+from bifair_dist.config import EmbedSettings, parse
 from bifair_dist.embedding.models import cached_snapshot, files_hash, packaged_folder, resolve
 from bifair_dist.embedding.presets import PRESETS
 from bifair_dist.errors import UserError
@@ -66,6 +66,22 @@ def test_settings_win_over_the_preset() -> None:
     assert (model.prompt, model.max_tokens, model.pooling, model.width) == ("P ", 99, "mean", 64)
     assert (model.full_width, model.normalise, model.revision, model.revision_asked) == (2560, False, "v2", "v2")
     assert resolve(EmbedSettings(model="GritLM-7B")).prompt == "<|embed|>\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "prompt"),
+    [
+        ((), "<|embed|>\n"),
+        (("--prompt", "model"), "<|embed|>\n"),
+        (("--prompt", "none"), ""),
+        (("--prompt", "None"), ""),
+        (("--prompt", ""), ""),
+        (("--prompt=",), ""),
+        (("--prompt", "none of "), "none of "),
+    ],
+)
+def test_a_prompt_can_be_left_away(words: tuple[str, ...], prompt: str) -> None:
+    assert resolve(parse(EmbedSettings(), ["--model", "GritLM-7B", *words])).prompt == prompt
 
 
 def test_every_preset_resolves_without_its_files() -> None:

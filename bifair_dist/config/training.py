@@ -19,6 +19,11 @@ class TrainingSettings(Settings):
         "bifair: projector and Z together; alpharec: projector alone, plain loss; separate: projector first, then Z",
         why="the other two are what it is compared with",
     )
+    strategy: Literal["ddp", "deepspeed"] = setting(
+        "ddp",
+        "how workers share the projector: DistributedDataParallel, or a DeepSpeed engine with ZeRO (--deepspeed.*)",
+        why="the projector is small; DeepSpeed is for catalogues whose Adam moments of Z do not fit the GPU",
+    )
     batch: int = setting(4096, "positives per step, over all workers", unit="pairs", why="AlphaRec's", at_least=1)
     theta_lr: float = setting(
         1e-3, "Adam learning rate of the projector in the base phase", unit="per step",

@@ -67,7 +67,7 @@ def _how(comm: Comm) -> dict[str, Any]:
 
 def _views(tensors: Tensors, comm: Comm) -> dict[str, Tensor]:
     """The same memory as torch.distributed.checkpoint wants to see it."""
-    mesh: DeviceMesh | None = None
+    meshes: dict[str, DeviceMesh] = {}  # by kind of device: a DTensor copies what is not on its mesh's
     out: dict[str, Tensor] = {}
     for name, value in tensors.items():
         if isinstance(value, Tensor):
@@ -79,9 +79,12 @@ def _views(tensors: Tensors, comm: Comm) -> dict[str, Tensor]:
             out[name] = local
             continue
         assert comm.group is not None
-        mesh = mesh or DeviceMesh.from_group(comm.group, local.device.type)
+        kind = local.device.type
+        meshes[kind] = meshes.get(kind) or DeviceMesh.from_group(comm.group, kind)
         shape = torch.Size((value.n, local.shape[1]))
-        out[name] = DTensor.from_local(local, mesh, [Shard(0)], run_check=False, shape=shape, stride=(shape[1], 1))
+        out[name] = DTensor.from_local(
+            local, meshes[kind], [Shard(0)], run_check=False, shape=shape, stride=(shape[1], 1)
+        )
     return out
 
 

@@ -19,6 +19,7 @@ from bifair_dist.model.alpharec import AlphaRec
 from bifair_dist.model.graph import build_graph
 from bifair_dist.model.projector import Theta, init_theta, widths
 from bifair_dist.parallel.comm import Comm, row_range, shard_rows
+from bifair_dist.parallel.deepspeed_setup import check_installed
 from bifair_dist.parallel.layout import Sharded
 from bifair_dist.parallel.sampler import BatchSampler, counter_generator
 
@@ -130,6 +131,8 @@ def load_problem(settings: TrainSettings, comm: Comm, device: torch.device) -> P
 
 def check_fits(settings: TrainSettings, dataset: Dataset, workers: int) -> None:
     """Refuse settings that this dataset or this number of workers cannot serve. Raises `UserError`."""
+    if settings.training.strategy == "deepspeed":
+        check_installed()
     if len(dataset.train) == 0:
         raise UserError(f"{settings.data.dataset}: no training pairs; prepare it with other options")
     if workers > settings.model.output:

@@ -11,8 +11,11 @@ from typing import Any
 from bifair_dist.config import TrainSettings, flatten, load, to_yaml
 from bifair_dist.errors import UserError
 
-MAY_CHANGE = ("cluster.", "tracking.", "checkpoint.", "data.cache", "training.output", "training.run_name")
-"""Settings under which a run may go on although it began with others: they change no number."""
+MAY_CHANGE = (
+    "cluster.", "tracking.", "checkpoint.", "deepspeed.", "data.cache", "training.output", "training.run_name",
+    "training.strategy",
+)  # fmt: skip
+"""Settings under which a run may go on although it began with others: they change no number beyond rounding."""
 
 
 def open_run_folder(settings: TrainSettings) -> tuple[Path, bool]:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from bifair_dist.bilevel.step import BilevelStep
+from bifair_dist.parallel.deepspeed_engine import EngineAdam
 from bifair_dist.parallel.sharded_tensors import Rows
 from bifair_dist.training.averaging import Average
 
@@ -44,13 +45,20 @@ class Position:
 
 
 class Snapshot:
-    """The tensors and numbers of one phase, as views: saving copies nothing, loading works in place."""
+    """The tensors and numbers of one phase, as views: saving copies nothing, loading works in place.
+
+    Under DeepSpeed, theta's moments are gathered copies, which `restore` hands back to the engine: every strategy
+    writes the same tensors and goes on from another one's.
+    """
 
     def __init__(self, step: BilevelStep, average: Average, n_items: int) -> None:
         self.step, self.average, self.n = step, average, n_items
 
     def tensors(self) -> dict[str, Tensor | Rows]:
-        """Everything stored, by name; Adam's moments are made (as zeros) where it has not stepped yet."""
+        """Everything stored, by name; Adam's moments are made (as zeros) where it has not stepped yet.
+
+        All workers call it together.
+        """
         train_z = self.step.z_optimizer is not None
         out: dict[str, Tensor | Rows] = {f"theta.{name}": p for name, p in self.step.theta.items()}
         if train_z:
@@ -60,6 +68,8 @@ class Snapshot:
             out |= {f"average.theta.{name}": p for name, p in theta.items()}
             if train_z:
                 out["average.z"] = Rows(z, self.n)
+        if isinstance(self.step.theta_optimizer, EngineAdam):
+            self.step.theta_optimizer.gather()
         if self.step.theta_optimizer is not None:
             for name, parameter in self.step.theta.items():
                 slots = _slots(self.step.theta_optimizer, parameter)
@@ -94,6 +104,8 @@ class Snapshot:
         for optimizer, steps in zip(optimizers, state["adam_steps"], strict=True):
             for slots in optimizer.state.values() if optimizer is not None else ():
                 slots["step"].fill_(steps)
+        if isinstance(self.step.theta_optimizer, EngineAdam):
+            self.step.theta_optimizer.scatter()
         if self.step.balance is not None:
             weights = {k: torch.tensor(v, dtype=torch.float64) for k, v in state["weights"].items()}
             self.step.balance.load_state_dict(weights)

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from bifair_dist.bilevel.step import BilevelStep
+from bifair_dist.bilevel.step import BilevelStep, Places
 from bifair_dist.bilevel.weights.balance import GroupBalance
 from bifair_dist.bilevel.weights.registry import make_rule
+from bifair_dist.config import TrainSettings
 from bifair_dist.model.batch import Batch
 from bifair_dist.model.projector import Theta
+from bifair_dist.parallel.comm import Comm
+from bifair_dist.parallel.cpu_adam import choose_host_adam
+from bifair_dist.parallel.deepspeed_engine import DeepSpeedWorkers
+from bifair_dist.parallel.host_adam import HostAdam
 from bifair_dist.parallel.places import InnerLoss, Workers
 from bifair_dist.training.phases import Phase
 from bifair_dist.training.problem import Problem
@@ -26,13 +32,31 @@ class State:
     z: Tensor
 
 
+def settle_strategy(
+    settings: TrainSettings, comm: Comm, device: torch.device, say: Callable[[str], None]
+) -> TrainSettings:
+    """The settings with `deepspeed.host_adam` decided, and what has to be compiled for it compiled.
+
+    All workers call it together; `say` hears what a person waits for. Raises `UserError`.
+    """
+    if settings.training.strategy != "deepspeed":
+        return settings
+    say(f"strategy deepspeed: the projector under ZeRO {settings.deepspeed.zero_stage}")
+    if not settings.deepspeed.offload_z_adam:
+        return settings
+    kernel = choose_host_adam(settings.deepspeed.host_adam, device, comm, say)
+    name = {"torch": "torch's Adam", "deepspeed": "DeepSpeedCPUAdam"}[kernel]
+    say(f"Z's Adam moments are in host memory, {name} updates it there")
+    return replace(settings, deepspeed=replace(settings.deepspeed, host_adam=kernel))
+
+
 def build_step(
     phase: Phase, problem: Problem, state: State, inner_group: dist.ProcessGroup | None = None
 ) -> BilevelStep:
     """The step of a phase, with fresh optimisers; `state` then shares its memory with the step's parameters."""
     settings, membership = problem.settings, problem.membership if phase.fair else None
-    inner = InnerLoss(state.theta, problem.model)
-    state.theta = {name: p.detach() for name, p in inner.theta.items()}
+    theta, places, theta_optimizer = _inner_level(phase, problem, state.theta, inner_group)
+    state.theta = {name: p.detach() for name, p in theta.items()}
     state.z.requires_grad_(phase.train_z)
     balance = None
     if membership is not None:
@@ -52,16 +76,15 @@ def build_step(
             average=s.average,
             catalogue_sizes=membership.sizes,
         )
-    adam = torch.optim.Adam
     bilevel = settings.bilevel
     return BilevelStep(
         model=problem.model,
         outer_model=problem.model,
-        theta=inner.theta,
+        theta=theta,
         z=state.z,
-        places=Workers(problem.comm, inner, inner_group),
-        theta_optimizer=adam(inner.parameters(), phase.theta_lr, fused=True) if phase.train_theta else None,
-        z_optimizer=adam([state.z], bilevel.eta, fused=True) if phase.train_z else None,
+        places=places,
+        theta_optimizer=theta_optimizer,
+        z_optimizer=_z_optimizer(settings, state.z) if phase.train_z else None,
         balance=balance,
         membership=membership,
         method=bilevel.hypergradient,
@@ -69,6 +92,28 @@ def build_step(
         eps=bilevel.eps,
         inner_steps=bilevel.inner_steps if phase.train_theta else 1,
     )
+
+
+def _inner_level(
+    phase: Phase, problem: Problem, theta: Theta, inner_group: dist.ProcessGroup | None
+) -> tuple[Theta, Places, torch.optim.Optimizer | None]:
+    """theta as leaves, where its gradient comes from, and what moves it (None where it stands still)."""
+    settings = problem.settings
+    if phase.train_theta and settings.training.strategy == "deepspeed":
+        stage = settings.deepspeed.zero_stage
+        sharded = DeepSpeedWorkers(problem.comm, theta, problem.model, lr=phase.theta_lr, stage=stage)
+        return sharded.theta, sharded, sharded.optimizer
+    inner = InnerLoss(theta, problem.model)
+    adam = torch.optim.Adam(inner.parameters(), phase.theta_lr, fused=True) if phase.train_theta else None
+    return inner.theta, Workers(problem.comm, inner, inner_group), adam
+
+
+def _z_optimizer(settings: TrainSettings, z: Tensor) -> torch.optim.Optimizer:
+    if settings.deepspeed.offload_z_adam:
+        return HostAdam(
+            z, settings.bilevel.eta, "deepspeed" if settings.deepspeed.host_adam == "deepspeed" else "torch"
+        )
+    return torch.optim.Adam([z], settings.bilevel.eta, fused=True)
 
 
 def epoch_key(epoch: int, phase: Phase) -> int:

@@ -23,7 +23,7 @@ from bifair_dist.training.phases import phases_of
 from bifair_dist.training.problem import Problem, load_problem
 from bifair_dist.training.run_log import RunLog, flat_numbers
 from bifair_dist.training.snapshot import Position
-from bifair_dist.training.steps import State
+from bifair_dist.training.steps import State, settle_strategy
 from bifair_dist.training.trainer import Trainer
 
 
@@ -74,6 +74,7 @@ def train_worker(
 
 
 def _train(settings: TrainSettings, place: Place, comm: Comm, log: RunLog, attempt: int) -> dict[str, Any]:
+    settings = settle_strategy(settings, comm, place.device, log.say)
     problem = load_problem(settings, comm, place.device)
     z = problem.first_z()
     state = State(problem.first_theta(z.shape[1]), z)

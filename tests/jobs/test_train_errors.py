@@ -72,17 +72,17 @@ def test_a_mistake_is_one_line(job: Job, small: Small, tmp_path: Path, mistake: 
     assert not runs.exists() or not list(runs.iterdir())
 
 
-def test_a_run_that_exists_is_not_touched(job: Job, small: Small, tmp_path: Path) -> None:
+def test_a_folder_that_is_no_run_is_not_touched(job: Job, small: Small, tmp_path: Path) -> None:
     (tmp_path / "runs" / "mine").mkdir(parents=True)
     (tmp_path / "runs" / "mine" / "metrics.json").write_text("precious")
     code, _, err = job("train", *command_line(quick(small, tmp_path / "runs", {"training.run_name": "mine"})))
-    assert "this run exists; choose another --training.run_name" in the_line(code, err)
+    assert "exists and is no run (it has no config.yaml); choose another name" in the_line(code, err)
     assert [p.name for p in (tmp_path / "runs" / "mine").iterdir()] == ["metrics.json"]
     assert (tmp_path / "runs" / "mine" / "metrics.json").read_text() == "precious"
 
 
 DIVERGES = {"bilevel.theta_lr": 1e30, "training.run_name": "diverged", "tracking.enabled": True}
-SAYS = "the loss is not finite in phase bilevel, epoch 1, step 2: training diverged; lower --bilevel.eta"
+SAYS = "the loss is not finite in phase bilevel, epoch 1, step 2 (step 10 of the run"
 
 
 def what_stays(folder: Path) -> None:

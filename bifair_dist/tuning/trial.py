@@ -65,6 +65,9 @@ def run_trial(
 
     name = tune.get_context().get_trial_id()
     settings = settings_of(base, config, Path(trials), name)
+    failed = Path(trials) / name / FAILED
+    if failed.is_file():  # Ray Tune's state may be some seconds older than the trial's end: it would come again
+        raise UserError(json.loads(failed.read_text(encoding="utf-8"))["reason"])
     try:
         run_folder, _ = open_run_folder(settings)
         open_child(settings.tracking, run_folder, parent, name)

@@ -13,6 +13,7 @@ from cuts import assert_same, end_of
 from local_ray import LocalRay, descendants, two_nodes
 from small_runs import Small, command_line, make_small, quick, run
 
+pytestmark = pytest.mark.slow
 RUN = {
     "training.run_name": "elastic", "training.max_epochs": 12, "training.patience": 100, "model.dtype": "float64",
 }  # fmt: skip

@@ -64,6 +64,7 @@ def parallel_figure(trials: Sequence[Trial], space: Space) -> str:
 def curve_figure(trials: Sequence[Trial], space: Space, baseline: Baseline) -> str:
     """Of a space with one setting: recall and CV, mean and standard deviation over seeds."""
     ((key, domain),) = space.domains.items()
+    trials = [t for t in trials if key in t.config]
     points = sorted({t.config[key] for t in trials})
     figure, both = _figure(6.4, 5.2, rows=2)
     for axes, name, base in ((both[0], "recall", baseline.recall), (both[1], "cv", baseline.cv)):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from bifair_dist.config import TrainSettings, load, to_yaml
+from bifair_dist.config import TrainSettings, flatten, load, to_yaml
 from bifair_dist.tuning.objective import Baseline, objective
 from bifair_dist.tuning.pareto import pareto_front
 from bifair_dist.tuning.trial import FAILED, figures
@@ -32,8 +33,13 @@ class Trial:
     front: bool = False
 
 
-def read_trial(folder: Path, name: str, config: dict[str, Any], error: str, share: float, baseline: Baseline) -> Trial:
-    """From the trial's run folder; what was stopped early has its history."""
+def read_trial(
+    folder: Path, name: str, config: dict[str, Any], error: str, share: float, baseline: Baseline, keys: Sequence[str]
+) -> Trial:
+    """From the trial's run folder; what was stopped early has its history. `keys`: the settings searched."""
+    if not config and (folder / "config.yaml").is_file():  # Ray Tune forgets it where a trial failed before a cut
+        told = flatten(load(TrainSettings(), folder / "config.yaml"))
+        config = {**{key: told[key] for key in keys}, "seed": told["training.seed"]}
     trial = Trial(name, config, "stopped")
     if (folder / FAILED).is_file():
         trial.status, trial.reason = "failed", json.loads((folder / FAILED).read_text())["reason"]

@@ -120,7 +120,13 @@ def _search(
         name = (result.metrics or {}).get("trial_id") or Path(result.path).name.split("_")[2]
         error = str(result.error) if result.error else ""
         trial = results.read_trial(
-            folder / "trials" / name, name, dict(result.config or {}), error, s.recall_share, baseline
+            folder / "trials" / name,
+            name,
+            dict(result.config or {}),
+            error,
+            s.recall_share,
+            baseline,
+            list(space.domains),
         )
         trials.append(trial)
     results.mark_front(trials)

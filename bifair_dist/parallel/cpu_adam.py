@@ -7,10 +7,13 @@ then one worker on every other machine, which finds it built where the machines 
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -68,6 +71,9 @@ def _build_in_turns(device: torch.device, comm: Comm) -> str:
 
 def _load(device: torch.device) -> str:
     import_deepspeed(device)
+    if shutil.which("ninja") is None:
+        # DeepSpeed's own dependency, beside the interpreter: not found where the environment is not activated.
+        os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     try:
         from deepspeed.ops.op_builder import CPUAdamBuilder
 

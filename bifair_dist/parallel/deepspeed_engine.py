@@ -81,6 +81,9 @@ class DeepSpeedWorkers:
 
         DeepSpeed takes the mean over workers of gradients that have to be summed, hence the factor W. `optimizer.step`
         has to follow: the engine keeps the gradient for it.
+
+        Under ZeRO 3 the loss is NaN where the gradient is not finite: the engine would skip the step and every later
+        one like it, with a loss that looks well.
         """
         if self.engine is None:
             self.start()
@@ -88,8 +91,11 @@ class DeepSpeedWorkers:
 
         loss: Tensor = self.engine(z.detach(), batch, coefficients)
         self.engine.backward(loss * self.comm.size)
-        gradient = self.loss.unpack(safe_get_full_grad(self.loss.flat))  # there only until the engine's step
-        return gradient, loss.detach()
+        gradient: Tensor = safe_get_full_grad(self.loss.flat)  # there only until the engine's step
+        loss = loss.detach()
+        if self.stage == 3:
+            loss = torch.where(gradient.isfinite().all(), loss, torch.nan)
+        return self.loss.unpack(gradient), loss
 
     def start(self) -> None:
         """Make the engine from `theta`, with Adam at its start."""

@@ -61,9 +61,9 @@ def engine_config(stage: int, numel: int) -> dict[str, Any]:
         "reduce_bucket_size": numel,
         "allgather_bucket_size": numel,
         "overlap_comm": False,
-        # Nothing here needs the norm, and a step whose norm is not finite would be skipped without a word: under DDP
-        # it is taken, and the next loss, which is not finite, ends the run with a line that says where.
-        "compute_grad_norm": stage == 3,  # refused at 3, which does not skip in float32
+        # Nothing here needs the norm, and where it is not finite DeepSpeed skips the step. Under DDP it is taken, and
+        # the next loss, which is not finite, ends the run. ZeRO 3 cannot be told: deepspeed_engine.py looks itself.
+        "compute_grad_norm": stage == 3,
         "stage3_param_persistence_threshold": 0,
     }
     return {

@@ -19,13 +19,21 @@ class HostAdam(torch.optim.Optimizer):
     """Adam on one matrix Z [m, d] in float32; `state` as torch's own Adam has it, but on the host.
 
     Args:
-        z: a leaf, on any device. On the host it is updated in place, without staging.
+        z: a leaf, on any device.
         lr: rate.
         kernel: torch's Adam, or DeepSpeedCPUAdam, which has to be built already (cpu_adam.py).
         chunk: elements that are staged at a time, at least a row.
+        staged: whether to go through staging buffers; without, Z is updated in place, which a Z on the host allows.
     """
 
-    def __init__(self, z: Tensor, lr: float, kernel: Literal["torch", "deepspeed"], chunk: int = CHUNK) -> None:
+    def __init__(
+        self,
+        z: Tensor,
+        lr: float,
+        kernel: Literal["torch", "deepspeed"],
+        chunk: int = CHUNK,
+        staged: bool | None = None,
+    ) -> None:
         super().__init__([z], {"lr": lr})
         self.z, self.rows = z, max(1, min(z.shape[0], chunk // z.shape[1]))
         self.steps = torch.zeros(())
@@ -34,14 +42,9 @@ class HostAdam(torch.optim.Optimizer):
             "exp_avg": torch.zeros(z.shape, dtype=z.dtype),
             "exp_avg_sq": torch.zeros(z.shape, dtype=z.dtype),
         }
-        self._staged = z.device.type != "cpu"
         self._buffers: tuple[Tensor, Tensor] | None = None
-        if self._staged:
-            shape = (self.rows, z.shape[1])
-            self._buffers = (
-                torch.empty(shape, dtype=z.dtype, pin_memory=True),
-                torch.empty(shape, dtype=z.dtype, pin_memory=True),
-            )
+        if z.device.type != "cpu" if staged is None else staged:
+            self._buffers = (self._buffer(), self._buffer())
         self._part = nn.Parameter(torch.empty(0, dtype=z.dtype))
         self._kernel = _kernel(kernel, self._part, lr)
         self._counts_in_tensors = kernel == "torch"
@@ -69,6 +72,9 @@ class HostAdam(torch.optim.Optimizer):
                 self.z.data[rows].copy_(z)
         self._part.grad = None
         self.steps += 1
+
+    def _buffer(self) -> Tensor:
+        return torch.empty((self.rows, self.z.shape[1]), dtype=self.z.dtype, pin_memory=self.z.is_cuda)
 
     def _on_host(self, rows: Tensor, which: int) -> Tensor:
         if self._buffers is None:

@@ -6,6 +6,7 @@ worker holds only a part of is gathered before it is returned, so that results o
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Literal
@@ -16,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bifair_dist.bilevel.membership import Membership
-from bifair_dist.bilevel.step import BilevelStep
+from bifair_dist.bilevel.step import BilevelStep, Places
 from bifair_dist.bilevel.weights.balance import GroupBalance
 from bifair_dist.bilevel.weights.registry import make_rule
 from bifair_dist.csr import Csr
@@ -26,13 +27,13 @@ from bifair_dist.evaluation.ranking import full_ranking
 from bifair_dist.model.alpharec import AlphaRec
 from bifair_dist.model.batch import Batch
 from bifair_dist.model.graph import build_graph
-from bifair_dist.model.projector import init_theta
+from bifair_dist.model.projector import Theta, init_theta
 from bifair_dist.parallel.comm import Comm, row_range, shard_rows
 from bifair_dist.parallel.layout import Sharded
 from bifair_dist.parallel.places import InnerLoss, Workers
 from bifair_dist.parallel.sampler import BatchSampler
 
-STEPS, FIRST, K = 5, 2, 6
+STEPS, FIRST, K, RATE = 5, 2, 6, 1e-2
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
 
 
@@ -153,7 +154,29 @@ def gather(rows: Tensor, n: int, comm: Comm) -> Tensor:
     return torch.cat(comm.all_gather(rows, "test"))[:n].clone()
 
 
-def run_case(case: Case, dtype: torch.dtype, comm: Comm, inner_group: dist.ProcessGroup | None) -> dict[str, Any]:
+InnerLevel = tuple[Theta, Places, torch.optim.Optimizer]
+"""theta as leaves, where its gradient comes from, and what moves it."""
+
+
+def under_ddp(model: AlphaRec, theta: Theta, comm: Comm, inner_group: dist.ProcessGroup | None) -> InnerLevel:
+    """The default strategy."""
+    module = InnerLoss(theta, model)
+    return module.theta, Workers(comm, module, inner_group), torch.optim.Adam(module.parameters(), RATE)
+
+
+def adam_of(z: Tensor) -> torch.optim.Optimizer:
+    """Z's optimiser unless told."""
+    return torch.optim.Adam([z], RATE)
+
+
+def run_case(
+    case: Case,
+    dtype: torch.dtype,
+    comm: Comm,
+    inner_group: dist.ProcessGroup | None,
+    inner_level: Callable[..., InnerLevel] = under_ddp,
+    z_adam: Callable[[Tensor], torch.optim.Optimizer] = adam_of,
+) -> dict[str, Any]:
     """Five steps, then a ranking. Per step a record, `sent` (bytes by tag) and `sizes` (examples of each slice)."""
     data = make_data(case)
     own = case.outer == "other"
@@ -173,18 +196,19 @@ def run_case(case: Case, dtype: torch.dtype, comm: Comm, inner_group: dist.Proce
     z = shard(data.z.to(dtype), comm)
     if case.users == "frozen":
         model = replace(model, user_inputs=model.pooled(z))
-    module = InnerLoss(init_theta(case.d, case.h, case.k, case.projector, 5, dtype), model)
+    first = init_theta(case.d, case.h, case.k, case.projector, 5, dtype)
+    theta, places, theta_adam = inner_level(model, first, comm, inner_group)
     entity: Literal["item", "user"] = "user" if case.groups == "user" else "item"
     n_entities = case.n_users if entity == "user" else case.n_items
     membership = Membership.of(entity, data.entity_index, data.group_index, n_entities, case.n_groups)
     step = BilevelStep(
         model=model,
         outer_model=model,
-        theta=module.theta,
+        theta=theta,
         z=z.requires_grad_(),
-        places=Workers(comm, module, inner_group),
-        theta_optimizer=torch.optim.Adam(module.parameters(), 1e-2) if case.train_theta else None,
-        z_optimizer=torch.optim.Adam([z], 1e-2) if case.train_z else None,
+        places=places,
+        theta_optimizer=theta_adam if case.train_theta else None,
+        z_optimizer=z_adam(z) if case.train_z else None,
         balance=GroupBalance(
             make_rule(case.rule),
             strength=case.strength,
@@ -263,4 +287,4 @@ def worker(rank: int, size: int, folder: str) -> None:
 
 
 def _flat(theta: dict[str, Tensor]) -> Tensor | None:
-    return torch.cat([t.detach().reshape(-1) for t in theta.values()]) if theta else None
+    return torch.cat([theta[name].detach().reshape(-1) for name in sorted(theta)]) if theta else None

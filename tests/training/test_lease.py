@@ -21,7 +21,10 @@ ELSEWHERE = Owner("token", 4, "another-host", "another-boot", 1, "1", 0.0)
 
 
 def write(folder: Path, owner: Owner) -> None:
-    (folder / FILE).write_text(json.dumps(asdict(owner)))
+    """At once, as a lease does: a reader beside it must never see half a record."""
+    part = folder / "record"
+    part.write_text(json.dumps(asdict(owner)))
+    os.replace(part, folder / FILE)
 
 
 def hold(folder: Path, ready: multiprocessing.synchronize.Event) -> None:

@@ -5,6 +5,7 @@
     python jobs/train.py --config my.yaml --bilevel.eta 1e-3 --balance.fairness_strength 0.3
     ray job submit --working-dir . -- python jobs/train.py --data.dataset /shared/dataset --cluster.workers 8
     torchrun --nproc-per-node 2 jobs/train.py --data.dataset DATASET          the same without Ray
+    python jobs/train.py --plan h100-80gb --data.dataset DATASET             memory, bytes, time; runs nothing
 
 Writes a run folder (config, metrics, recommendations, refined representations) and an MLflow run.
 """
@@ -22,6 +23,12 @@ from bifair_dist.errors import run_job
 
 def main() -> None:
     """Read the settings, then train."""
+    if "--plan" in sys.argv:
+        from bifair_dist.config.plan import TrainPlanSettings
+        from bifair_dist.planning.text import named, plan
+
+        print(plan(parse(TrainPlanSettings(), named(sys.argv[1:]), __doc__ or "")))
+        return
     settings = parse(TrainSettings(), description=__doc__ or "")
     from bifair_dist.training.launch import train
 

@@ -94,7 +94,7 @@ def read_dataset(folder: str | Path, *, verify: bool = True) -> Dataset:
     Raises ``UserError`` where something is missing, changed since it was written, or inconsistent.
     """
     folder = Path(folder)
-    manifest = _read_manifest(folder)
+    manifest = read_manifest(folder)
     for name, digest in manifest["checksums"].items():
         path = folder / name
         if not path.is_file():
@@ -131,7 +131,8 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _read_manifest(folder: Path) -> dict[str, Any]:
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of a dataset folder, and nothing else of it. Raises ``UserError`` where it is not one."""
     path = folder / "manifest.json"
     if not path.is_file():
         raise UserError(f"{folder}: no dataset here (manifest.json not found); make one with jobs/prepare.py")

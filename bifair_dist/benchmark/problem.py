@@ -1,0 +1,63 @@
+"""The project's own step on pairs in memory, without files or a run folder."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from bifair_dist.benchmark.catalogue import Pairs
+from bifair_dist.bilevel.membership import Membership
+from bifair_dist.bilevel.step import BilevelStep
+from bifair_dist.config.train import TrainSettings
+from bifair_dist.csr import Csr
+from bifair_dist.model.alpharec import AlphaRec
+from bifair_dist.model.graph import build_graph
+from bifair_dist.model.projector import init_theta, widths
+from bifair_dist.parallel.comm import Comm
+from bifair_dist.parallel.layout import Sharded
+from bifair_dist.parallel.sampler import BatchSampler
+from bifair_dist.training.phases import phases_of
+from bifair_dist.training.problem import DTYPES, Problem
+from bifair_dist.training.steps import State, build_step
+
+
+def make_problem(pairs: Pairs, settings: TrainSettings, comm: Comm) -> Problem:
+    """As `bifair_dist.training.problem.load_problem`, from pairs in memory."""
+    graph = build_graph(pairs.user, pairs.item, pairs.n_users, pairs.n_items, DTYPES[settings.model.dtype])
+    model = AlphaRec(graph, Sharded(comm), settings.model.layers, settings.model.tau)
+    known = Csr.of(pairs.user, pairs.item, pairs.n_users) if settings.model.exclude_known else None
+    sampler = BatchSampler(
+        pairs.user, pairs.item, pairs.n_items, batch_size=settings.training.batch, negatives=settings.model.negatives,
+        shared=settings.model.negative_sampling == "shared", known=known, seed=settings.training.seed,
+        rank=comm.rank, workers=comm.size,
+    )  # fmt: skip
+    membership = None
+    if settings.training.method != "alpharec":
+        membership = Membership.of("item", pairs.item_of_group, pairs.group, pairs.n_items, pairs.n_groups)
+    return Problem(
+        settings=settings,
+        dataset=cast(Any, None),  # the step does not read it
+        comm=comm,
+        device=torch.device("cpu"),
+        model=model,
+        ranking_model=model,
+        sampler=sampler,
+        outer_sampler=None,
+        membership=membership,
+    )
+
+
+def make_step(
+    problem: Problem, z: Tensor, inner_group: dist.ProcessGroup | None = None
+) -> tuple[BilevelStep, BatchSampler]:
+    """The step of the method's last phase on a fresh projector; moves `z` where the phase does."""
+    model, training = problem.settings.model, problem.settings.training
+    phase = phases_of(problem.settings)[-1]
+    theta = init_theta(z.shape[1], model.hidden, model.output, model.projector, training.seed, z.dtype)
+    d, h, _ = widths(theta)
+    if model.users == "frozen" or (not phase.train_z and h > d):  # as train_worker and Trainer do
+        problem = problem.with_fixed_users(z)
+    return build_step(phase, problem, State(theta, z), inner_group), problem.sampler

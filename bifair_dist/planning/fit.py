@@ -1,0 +1,132 @@
+"""Whether a training fits a profile's memory, and what to change where it does not.
+
+Each cure is a change of settings, planned again like any other: what is told of it is computed and not guessed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from bifair_dist.config import TrainSettings
+from bifair_dist.errors import UserError
+from bifair_dist.planning.hardware import Hardware
+from bifair_dist.planning.memory import BASE, CONTEXT, Part, parts, tables, total
+from bifair_dist.planning.work import Sizes, Work, work_of
+from bifair_dist.training.phases import phases_of
+
+HEADROOM = 0.9  # of the memory: allocators keep freed blocks, and other processes want some
+MIN_GAIN = 0.05  # share of memory that a cure has to save to be worth a line
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """Bytes that one worker needs on its device and on the host; without a GPU all is on the host."""
+
+    device: int
+    host: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cure:
+    """A change of settings, as words for the command line, and what a worker needs with it."""
+
+    words: str
+    settings: TrainSettings
+    workers: int
+    need: Need
+    fits: bool
+
+
+def heaviest(settings: TrainSettings, sizes: Sizes, workers: int) -> tuple[str, Work]:
+    """Name and step of the phase that needs most memory. Raises `UserError` where no phase would run."""
+    found = [(p.name, work_of(settings, sizes, p, workers)) for p in phases_of(settings)]
+    if not found:
+        raise UserError("plan: no phase would run: training.max_epochs and training.bilevel_epochs are 0")
+    return max(found, key=lambda named: total(parts(named[1])))
+
+
+def all_parts(work: Work, hardware: Hardware) -> list[Part]:
+    """The parts of a worker of a training on this hardware, the process itself included."""
+    context = [Part("CUDA context", CONTEXT)] if hardware.is_gpu else []
+    return [*parts(work), *context, tables(work), Part("Python, torch and imports", BASE, True)]
+
+
+def need(work: Work, hardware: Hardware) -> Need:
+    """What one worker needs."""
+    found = all_parts(work, hardware)
+    if not hardware.is_gpu:
+        return Need(0, total(found))
+    return Need(total(found, host=False), total(found, host=True))
+
+
+def room(hardware: Hardware, workers: int) -> float:
+    """Bytes that one worker may use: a GPU's memory, or its share of the machine's."""
+    return HEADROOM * hardware.memory / min(hardware.sharing, workers)
+
+
+def fits(wanted: Need, hardware: Hardware, workers: int) -> bool:
+    """Whether the worker has room; the host memory of a machine with GPUs is not in the profile and only told."""
+    return (wanted.device if hardware.is_gpu else wanted.host) <= room(hardware, workers)
+
+
+def cures(settings: TrainSettings, sizes: Sizes, workers: int, hardware: Hardware) -> list[Cure]:
+    """Changes that save memory, those that make it fit first, then by how much they save."""
+    now = _used(need(heaviest(settings, sizes, workers)[1], hardware), hardware)
+    found: list[Cure] = []
+    for words, changed in _single(settings, hardware).items():
+        found.append(_cure(words, changed, sizes, workers, hardware))
+    helping = [c for c in found if _used(c.need, hardware) < (1 - MIN_GAIN) * now]
+    if enough := _workers_that_fit(settings, sizes, workers, hardware):
+        helping.append(_cure(f"--cluster.workers {enough}", settings, sizes, enough, hardware))
+    if len(helping) > 1 and not any(c.fits for c in helping):
+        together, said = settings, list[str]()
+        for cure in helping:
+            together = _single(together, hardware).get(cure.words, together)
+            said.append(cure.words)
+        enough = _workers_that_fit(together, sizes, workers, hardware) or workers
+        said += [f"--cluster.workers {enough}"] if enough != workers else []
+        helping.append(_cure(" ".join(said), together, sizes, enough, hardware))
+    return sorted(helping, key=lambda c: (not c.fits, _used(c.need, hardware)))
+
+
+def _single(settings: TrainSettings, hardware: Hardware) -> dict[str, TrainSettings]:
+    """Single changes that these settings allow, by their words."""
+    model, training = settings.model, settings.training
+    found: dict[str, TrainSettings] = {}
+    offloads = settings.deepspeed.offload_z_adam or training.method == "alpharec" or model.dtype != "float32"
+    if hardware.is_gpu and not offloads:
+        found["--training.strategy deepspeed --deepspeed.offload_z_adam true"] = replace(
+            settings,
+            training=replace(training, strategy="deepspeed"),
+            deepspeed=replace(settings.deepspeed, offload_z_adam=True),
+        )
+    if model.users == "follow":
+        found["--model.users frozen"] = replace(settings, model=replace(model, users="frozen"))
+    if model.projector == "mlp" and model.hidden >= 64:
+        half = model.hidden // 2
+        found[f"--model.hidden {half}"] = replace(settings, model=replace(model, hidden=half))
+    if training.batch >= 512:
+        less = training.batch // 4
+        found[f"--training.batch {less}"] = replace(settings, training=replace(training, batch=less))
+    if model.negative_sampling == "per_example":
+        found["--model.negative_sampling shared"] = replace(settings, model=replace(model, negative_sampling="shared"))
+    if training.average > 0:
+        found["--training.average 0"] = replace(settings, training=replace(training, average=0.0))
+    return found
+
+
+def _cure(words: str, settings: TrainSettings, sizes: Sizes, workers: int, hardware: Hardware) -> Cure:
+    wanted = need(heaviest(settings, sizes, workers)[1], hardware)
+    return Cure(words, settings, workers, wanted, fits(wanted, hardware, workers))
+
+
+def _workers_that_fit(settings: TrainSettings, sizes: Sizes, workers: int, hardware: Hardware) -> int:
+    """Fewest workers above the present number with which it fits; 0 where not even one for each column does."""
+    for more in range(workers + 1, settings.model.output + 1):
+        if fits(need(heaviest(settings, sizes, more)[1], hardware), hardware, more):
+            return more
+    return 0
+
+
+def _used(wanted: Need, hardware: Hardware) -> int:
+    return wanted.device if hardware.is_gpu else wanted.host

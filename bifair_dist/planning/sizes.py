@@ -1,0 +1,67 @@
+"""The sizes to plan for: given, or read from the manifests of a dataset and of its representations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from bifair_dist.config.plan import TrainPlanSettings
+from bifair_dist.errors import UserError
+from bifair_dist.planning.work import Sizes
+
+MINILM = 384
+"""Columns of the vectors that a training makes where none are given."""
+GROUPS = 8
+"""Groups where neither a number nor a dataset is given."""
+
+
+def find_sizes(settings: TrainPlanSettings) -> Sizes:
+    """Sizes of `--plan.*`, the rest from the manifests, which is all that is read.
+
+    Raises `UserError` where a size is neither given nor to be found.
+    """
+    given, manifest = settings.plan, _dataset_manifest(settings)
+    counts: dict[str, Any] = manifest.get("counts", {})
+    items, users = given.items or counts.get("items", 0), given.users or counts.get("users", 0)
+    pairs = given.pairs or counts.get("train", 0)
+    if not (items and users and pairs):
+        raise UserError(
+            "plan: give --data.dataset FOLDER, or --plan.items, --plan.users and --plan.pairs for data not at hand"
+        )
+    if pairs > items * users:
+        raise UserError(f"plan.pairs: {pairs:,} pairs cannot be had of {users:,} users and {items:,} items")
+    width, groups = given.width or _width(settings), given.groups or _groups(settings, manifest)
+    return Sizes(items=items, users=users, pairs=pairs, width=width, groups=groups)
+
+
+def _dataset_manifest(settings: TrainPlanSettings) -> dict[str, Any]:
+    """Of the dataset that the training would read; empty where it would have to be made first."""
+    from bifair_dist.catalog.dataset import read_manifest
+
+    if settings.data.dataset:
+        return read_manifest(Path(settings.data.dataset).expanduser())
+    generated = Path(settings.data.cache).expanduser() / "generated"
+    given = settings.plan
+    if (given.items and given.users and given.pairs) or not generated.exists():
+        return {}
+    return read_manifest(generated)
+
+
+def _width(settings: TrainPlanSettings) -> int:
+    if not settings.data.representations:
+        return MINILM
+    from bifair_dist.embedding.manifest import read_manifest
+
+    return int(read_manifest(Path(settings.data.representations).expanduser())["dim"])
+
+
+def _groups(settings: TrainPlanSettings, manifest: dict[str, Any]) -> int:
+    if settings.training.method == "alpharec" or not manifest:
+        return GROUPS
+    name, tables = settings.balance.group, manifest["groups"]
+    if name not in tables:
+        raise UserError(
+            f"balance.group: {settings.data.dataset or 'the dataset'} has no group table {name!r}; it has: "
+            f"{', '.join(tables) or 'none'}"
+        )
+    return len(tables[name]["labels"])

@@ -1,0 +1,146 @@
+"""The plan of a training as text: memory, bytes, operations, time, and what to change where it does not fit."""
+
+from __future__ import annotations
+
+from bifair_dist.config.plan import TrainPlanSettings
+from bifair_dist.errors import UserError
+from bifair_dist.planning.fit import Need, all_parts, cures, fits, heaviest, need, room
+from bifair_dist.planning.hardware import PROFILES, Hardware
+from bifair_dist.planning.operations import step_flops
+from bifair_dist.planning.seconds import mean_step
+from bifair_dist.planning.sizes import find_sizes
+from bifair_dist.planning.traffic import Traffic, step_traffic
+from bifair_dist.planning.work import Sizes, Work, work_of
+from bifair_dist.progress import duration
+from bifair_dist.training.phases import phases_of
+
+GIB = 2**30
+
+
+def named(words: list[str]) -> list[str]:
+    """A command line without `--plan`; `--plan NAME` becomes the setting it is short for, NAME may be cut (`h100`)."""
+    at = words.index("--plan")
+    value = words[at + 1 : at + 2]
+    if not value or value[0].startswith("--"):
+        return words[:at] + words[at + 1 :]
+    meant = [name for name in PROFILES if name.startswith(value[0])]
+    return [*words[:at], "--plan.hardware", meant[0] if len(meant) == 1 else value[0], *words[at + 2 :]]
+
+
+def plan(settings: TrainPlanSettings) -> str:
+    """The plan. Only manifests are read. Raises `UserError` where sizes are missing or workers too many."""
+    sizes = find_sizes(settings)
+    workers = 1 if settings.cluster.launcher == "inline" else settings.cluster.workers
+    if workers > settings.model.output:
+        raise UserError(
+            f"cluster.workers: {workers} workers, but each needs a column of the model's space, which has "
+            f"{settings.model.output} (model.output)"
+        )
+    chosen = [p for name, p in PROFILES.items() if settings.plan.hardware in ("all", name)]
+    name, work = heaviest(settings, sizes, workers)
+    return "\n".join(
+        [
+            f"plan for {sizes.items:,} items of {sizes.width:,} columns, {sizes.users:,} users, {sizes.pairs:,} pairs, "
+            f"{sizes.groups} groups, on {workers} worker{'s' * (workers > 1)}",
+            "",
+            *_memory(name, work, chosen),
+            "",
+            *_bytes(work),
+            "",
+            *_time(settings, sizes, workers, chosen),
+            *_fit(settings, sizes, workers, chosen),
+        ]
+    )
+
+
+def _memory(phase: str, work: Work, chosen: list[Hardware]) -> list[str]:
+    """Parts of the largest phase; with a GPU in the profile those that stay on the host are marked."""
+    gpu = any(h.is_gpu for h in chosen)
+    found = all_parts(work, next((h for h in chosen if h.is_gpu), chosen[0]))
+    lines = [f"memory of a worker in phase {phase}" + (", on GPUs (* on the host)" if gpu else "")]
+    lines += [f"  {part.name + ' *' * (gpu and part.host):40} {_gib(part.n_bytes):>12}" for part in found]
+    return lines
+
+
+def _bytes(work: Work) -> list[str]:
+    """What the busiest worker sends, by collective, with and without new weights."""
+    if work.workers == 1:
+        return ["sent to other workers: nothing"]
+    last = work.inner_steps - 1  # a step that moves Z
+    steps = {"with new weights": 0 if work.inner_steps == 1 else work.refresh * work.inner_steps, "without": last or 1}
+    shown: dict[str, Traffic] = {}
+    for title, count in steps.items():
+        shown[title] = max((step_traffic(work, r, count) for r in range(work.workers)), key=lambda t: t.total)
+    if not work.balanced:
+        shown.pop("with new weights")
+    lines = ["sent in a step by the busiest worker, MB (collectives); formulas: docs/bytes.md"]
+    lines.append(f"  {'':12}" + "".join(f"{title:>24}" for title in shown))
+    for tag in dict.fromkeys(tag for t in shown.values() for tag in t.sent):
+        cells = (f"{t.sent[tag] / 1e6:,.1f} ({t.calls[tag]})" for t in shown.values())
+        lines.append(f"  {tag:12}" + "".join(f"{cell:>24}" for cell in cells))
+    cells = (f"{t.total / 1e6:,.1f} ({sum(t.calls.values())})" for t in shown.values())
+    return [*lines, f"  {'total':12}" + "".join(f"{cell:>24}" for cell in cells)]
+
+
+def _time(settings: TrainPlanSettings, sizes: Sizes, workers: int, chosen: list[Hardware]) -> list[str]:
+    """Operations and estimated time of every phase."""
+    lines = ["estimated time (expect a factor of two); operations are those of all workers"]
+    for phase in phases_of(settings):
+        work = work_of(settings, sizes, phase, workers)
+        cycle = work.refresh * work.inner_steps
+        flops = sum(step_flops(work, count) for count in range(cycle)) / cycle
+        lines.append(
+            f"  phase {phase.name}: {_short(flops)} operations a step, {_short(flops * work.steps)} an epoch of "
+            f"{work.steps:,} steps, at most {phase.epochs} epochs"
+        )
+        for hardware in chosen:
+            seconds = mean_step(work, hardware, settings.plan.network * 1e9)
+            whole = sum(seconds.values())
+            largest = sorted(seconds.items(), key=lambda named: -named[1])[:4]
+            shares = ", ".join(f"{part} {value / whole:.0%}" for part, value in largest)
+            each, epoch = _seconds(whole), duration(whole * work.steps)
+            lines.append(f"    {hardware.name:10}  {each:>8} a step  {epoch:>12} an epoch   {shares}")
+    return lines
+
+
+def _fit(settings: TrainPlanSettings, sizes: Sizes, workers: int, chosen: list[Hardware]) -> list[str]:
+    """One line for each profile, and cures below those that are too small."""
+    lines = ["", "does it fit (90 % of the memory may be used)"]
+    _, work = heaviest(settings, sizes, workers)
+    for hardware in chosen:
+        wanted, has = need(work, hardware), room(hardware, workers)
+        good = fits(wanted, hardware, workers)
+        lines.append(
+            f"  {hardware.name:10}  {'fits' if good else 'does not fit'}: {_told(wanted, hardware)} of {_gib(has)}"
+        )
+        if good:
+            continue
+        found = cures(settings, sizes, workers, hardware)
+        for cure in found:
+            lines.append(
+                f"      {cure.words}: {_told(cure.need, hardware)}, {'fits' if cure.fits else 'not enough by itself'}"
+            )
+        if not any(cure.fits for cure in found):
+            lines.append("      nothing listed is enough: fewer items, narrower vectors, or devices with more memory")
+    return lines
+
+
+def _told(wanted: Need, hardware: Hardware) -> str:
+    if not hardware.is_gpu:
+        return _gib(wanted.host)
+    return f"{_gib(wanted.device)} (and {_gib(wanted.host)} on the host)"
+
+
+def _gib(n_bytes: float) -> str:
+    return f"{n_bytes / GIB:,.2f} GiB" if n_bytes >= 0.1 * GIB else f"{n_bytes / 2**20:,.2f} MiB"
+
+
+def _short(number: float) -> str:
+    for unit, name in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M")):
+        if number >= unit:
+            return f"{number / unit:.3g} {name}"
+    return f"{number:.0f}"
+
+
+def _seconds(seconds: float) -> str:
+    return f"{1e3 * seconds:.3g} ms" if seconds < 1 else f"{seconds:.3g} s"

@@ -1,0 +1,148 @@
+"""One training step in numbers: the sizes and settings that decide what it keeps, sends and computes."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+from bifair_dist.config import TrainSettings
+from bifair_dist.training.phases import Phase
+
+GRAM_RULES = ("entropy", "entropy_mgda", "mgda")
+"""Rules of the balance that need the groups' Gram matrix, and so a backward pass for each group."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """A step of a phase on W workers; the letters are those of docs/bytes.md.
+
+    `element`: bytes of a number. `shared`: one pool of negatives for the batch. `follow`: users' inputs follow Z.
+    `balanced`, `gram`: whether weights are recomputed every `refresh` steps, and whether that takes the Gram matrix.
+    `offload`: Z's Adam moments lie on the host. `average`: a running average of the parameters is kept.
+    """
+
+    workers: int
+    n_items: int
+    n_users: int
+    n_pairs: int
+    d: int
+    h: int
+    k: int
+    batch: int
+    negatives: int
+    n_groups: int
+    layers: int = 2
+    linear: bool = False
+    shared: bool = True
+    follow: bool = True
+    masked: bool = True
+    balanced: bool = True
+    gram: bool = True
+    refresh: int = 10
+    exact: bool = False
+    xi: float = 0.001
+    inner_steps: int = 1
+    train_theta: bool = True
+    train_z: bool = True
+    offload: bool = False
+    average: bool = False
+    element: int = 4
+
+    @property
+    def m(self) -> int:
+        """Rows of a worker's shard of the items, padding included."""
+        return ceil_div(self.n_items, self.workers)
+
+    @property
+    def u(self) -> int:
+        """Rows of a worker's shard of the users, padding included."""
+        return ceil_div(self.n_users, self.workers)
+
+    @property
+    def hidden(self) -> int:
+        """Width after the first layer: k for the linear projector."""
+        return self.k if self.linear else self.h
+
+    @property
+    def p(self) -> int:
+        """Width at which users are pooled."""
+        return min(self.d, self.hidden)
+
+    @property
+    def pools_first(self) -> bool:
+        """Whether pooling stands before the first layer, so that theta has no part in it."""
+        return self.hidden > self.d
+
+    @property
+    def theta(self) -> int:
+        """Numbers in the projector."""
+        return self.k * self.d if self.linear else (self.d + 1) * self.h + (self.h + 1) * self.k
+
+    @property
+    def second_order(self) -> bool:
+        """Whether the hypergradient looks through the inner step."""
+        return self.train_z and self.train_theta and self.xi > 0
+
+    @property
+    def steps(self) -> int:
+        """Steps of an epoch."""
+        return ceil_div(self.n_pairs, self.batch)
+
+    def examples(self) -> list[int]:
+        """Examples that each worker scores of a full batch."""
+        batch = min(self.batch, self.n_pairs)
+        bounds = [batch * r // self.workers for r in range(self.workers + 1)]
+        return [b - a for a, b in itertools.pairwise(bounds)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sizes:
+    """N, U, E, d and G of the data that a training runs on."""
+
+    items: int
+    users: int
+    pairs: int
+    width: int
+    groups: int
+
+
+def work_of(settings: TrainSettings, sizes: Sizes, phase: Phase, workers: int) -> Work:
+    """The step of `phase` under these settings."""
+    model, bilevel, balance = settings.model, settings.bilevel, settings.balance
+    linear = model.projector == "linear"
+    hidden = model.output if linear else model.hidden
+    # Where Z stands still and pooling comes first, the trainer pools once and not in every step.
+    fixed = model.users == "frozen" or (not phase.train_z and hidden > sizes.width)
+    return Work(
+        workers=workers,
+        n_items=sizes.items,
+        n_users=sizes.users,
+        n_pairs=sizes.pairs,
+        d=sizes.width,
+        h=model.hidden,
+        k=model.output,
+        batch=settings.training.batch,
+        negatives=min(model.negatives, sizes.items),
+        n_groups=sizes.groups if phase.fair else 0,
+        layers=model.layers,
+        linear=linear,
+        shared=model.negative_sampling == "shared",
+        follow=not fixed,
+        masked=model.exclude_known,
+        balanced=phase.fair and balance.fairness_strength > 0,
+        gram=balance.rule in GRAM_RULES,
+        refresh=balance.refresh,
+        exact=bilevel.hypergradient == "exact",
+        xi=bilevel.xi,
+        inner_steps=bilevel.inner_steps if phase.train_theta else 1,
+        train_theta=phase.train_theta,
+        train_z=phase.train_z,
+        offload=settings.deepspeed.offload_z_adam,
+        average=settings.training.average > 0,
+        element=8 if model.dtype == "float64" else 4,
+    )
+
+
+def ceil_div(a: int, b: int) -> int:
+    """a / b, rounded up."""
+    return -(-a // b)

@@ -1,0 +1,181 @@
+"""`jobs/train.py --plan`: what it says, what it reads, and that it touches nothing else."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import get_args, get_type_hints
+
+import pytest
+
+from bifair_dist.config import TrainSettings, override, parse
+from bifair_dist.config.plan import PlanSettings, TrainPlanSettings
+from bifair_dist.errors import UserError
+from bifair_dist.planning.fit import cures, fits, heaviest, need
+from bifair_dist.planning.hardware import PROFILES
+from bifair_dist.planning.memory import parts
+from bifair_dist.planning.operations import step_flops
+from bifair_dist.planning.seconds import mean_step
+from bifair_dist.planning.sizes import find_sizes
+from bifair_dist.planning.text import named, plan
+from bifair_dist.planning.work import Sizes, Work, work_of
+from bifair_dist.training.phases import phases_of
+
+ROOT = Path(__file__).resolve().parents[2]
+SIZES = Sizes(items=1_000_000, users=400_000, pairs=8_000_000, width=1024, groups=8)
+GIVEN = {"plan.items": 1_000_000, "plan.users": 400_000, "plan.pairs": 8_000_000, "plan.width": 1024}
+H100, CPU = PROFILES["h100-80gb"], PROFILES["cpu-2core"]
+
+
+def work(workers: int = 2, sizes: Sizes = SIZES, **changed: object) -> Work:
+    settings = override(TrainSettings(), {key.replace("__", "."): value for key, value in changed.items()})
+    return work_of(settings, sizes, phases_of(settings)[-1], workers)
+
+
+def memory(*args: object, **changed: object) -> dict[str, int]:
+    return {part.name: part.n_bytes for part in parts(work(*args, **changed))}  # type: ignore[arg-type]
+
+
+def test_settings_and_profiles_name_the_same() -> None:
+    assert get_args(get_type_hints(PlanSettings)["hardware"]) == ("all", *PROFILES)
+
+
+def test_unknown_profile_is_one_line_with_the_nearest() -> None:
+    line = r"^command line: plan\.hardware must be one of all, cpu-2core, .*, not 'h100-8gb' \(nearest: h100-80gb\)$"
+    with pytest.raises(UserError, match=line):
+        parse(TrainPlanSettings(), named(["--plan", "h100-8gb"]))
+    done = subprocess.run(
+        [sys.executable, "jobs/train.py", "--plan", "h100-8gb"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2 and done.stdout == "" and done.stderr.count("\n") == 1
+    assert done.stderr.startswith("error: command line: plan.hardware") and "nearest: h100" in done.stderr
+
+
+def test_the_short_form() -> None:
+    assert named(["--plan"]) == []
+    assert named(["--a", "1", "--plan", "--b", "2"]) == ["--a", "1", "--b", "2"]
+    assert named(["--plan", "h100", "--b", "2"]) == ["--plan.hardware", "h100-80gb", "--b", "2"]
+    assert named(["--plan", "what"]) == ["--plan.hardware", "what"]
+
+
+def test_nothing_is_allocated_or_loaded() -> None:
+    """Resident memory of a fresh process grows by less than 4 MiB for 10^7 items, and no torch is imported."""
+    code = (
+        "import resource, sys\n"
+        "from bifair_dist.config import override\n"
+        "from bifair_dist.config.plan import TrainPlanSettings\n"
+        "from bifair_dist.planning.text import plan\n"
+        "def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "def planned(n): return plan(override(TrainPlanSettings(), {'plan.items': n, 'plan.users': n // 5,"
+        " 'plan.pairs': 5 * n, 'cluster.workers': 8}))\n"
+        "planned(1000); before = peak(); text = planned(10**7)\n"
+        "print(peak() - before, '10,000,000 items' in text, [m for m in ('torch', 'ray') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    grown, told, loaded = done.stdout.strip().split(" ", 2)
+    assert int(grown) < 4096 and (told, loaded) == ("True", "[]"), done.stderr
+
+
+def test_linear_in_items() -> None:
+    """With N, each part grows by the same for the same more items; what belongs to users or pairs does not grow."""
+    found = [memory(sizes=replace(SIZES, items=n)) for n in (1_000_000, 2_000_000, 3_000_000)]
+    for name in found[0]:
+        assert found[2][name] - found[1][name] == found[1][name] - found[0][name] >= 0, name
+    assert found[1]["Z"] == 2 * found[0]["Z"] == 2 * 4 * 500_000 * 1024
+    for same in ("pairs, known items and order", "batch", "logits", "projector"):
+        assert found[0][same] == found[2][same]
+    flops = [step_flops(work(sizes=replace(SIZES, items=n)), 1) for n in (1_000_000, 2_000_000, 3_000_000)]
+    assert flops[2] - flops[1] == flops[1] - flops[0] > 0
+
+
+def test_what_shrinks_with_workers_and_what_does_not() -> None:
+    one, four = memory(1), memory(4)
+    for name in one:
+        shrinks = name not in ("graph", "pairs, known items and order", "projector")
+        if name == "batch":  # the shared negatives are on every worker
+            assert four[name] < one[name]
+        else:
+            assert four[name] == (one[name] / 4 if shrinks else one[name]), name
+
+
+def test_settings_that_take_parts_away() -> None:
+    moments, buffer = "Adam's two moments of Z", "hypergradient buffer"
+    assert {"gradient of Z", moments, buffer} <= set(memory())
+    assert not {"gradient of Z", moments, buffer} & set(memory(training__method="alpharec"))
+    assert buffer not in memory(bilevel__xi=0)
+    frozen = memory(model__users="frozen")
+    assert "activations: pooling" not in frozen and frozen["users' fixed inputs"] == 4 * 200_000 * 1024
+    kept = {p.name for p in parts(work(training__strategy="deepspeed", deepspeed__offload_z_adam=True)) if p.host}
+    assert moments in kept and "Z" not in kept
+
+
+def test_what_to_change_where_it_does_not_fit() -> None:
+    huge = replace(SIZES, items=20_000_000)
+    settings = override(TrainSettings(), {"cluster.workers": 4})
+    assert not fits(need(heaviest(settings, huge, 4)[1], H100), H100, 4)
+    found = {cure.words: cure for cure in cures(settings, huge, 4, H100)}
+    (more,) = [cure for words, cure in found.items() if words.startswith("--cluster.workers")]
+    assert more.fits and not fits(need(heaviest(settings, huge, more.workers - 1)[1], H100), H100, more.workers - 1)
+    offloaded = found["--training.strategy deepspeed --deepspeed.offload_z_adam true"]
+    assert offloaded.need.host > need(heaviest(settings, huge, 4)[1], H100).host
+    assert "--training.batch 1024" not in found  # 5 % at least, or it is not worth a line
+    for cure in found.values():
+        said = parse(settings, cure.words.split())
+        assert need(heaviest(said, huge, said.cluster.workers)[1], H100) == cure.need
+    assert "deepspeed" not in "".join(c.words for c in cures(settings, huge, 4, CPU))  # the host is all there is
+
+
+def test_text() -> None:
+    text = plan(override(TrainPlanSettings(), {**GIVEN, "plan.hardware": "h100-80gb", "cluster.workers": 2}))
+    for wanted in (
+        "plan for 1,000,000 items of 1,024 columns, 400,000 users, 8,000,000 pairs, 8 groups, on 2 workers",
+        "  Z                                            1.91 GiB",
+        "phase base:", "phase bilevel:", "h100-80gb   fits:", "with new weights", "docs/bytes.md",
+    ):  # fmt: skip
+        assert wanted in text
+    assert "a100" not in text and "does not fit" not in text
+    small = plan(override(TrainPlanSettings(), {**GIVEN, "plan.width": 4096, "plan.items": 5e6, "cluster.workers": 1}))
+    assert "a100-80gb   does not fit" in small and "sent to other workers: nothing" in small
+    assert "      --cluster.workers" in small
+
+
+def test_slower_network_and_float64_take_longer() -> None:
+    fast, slow = (sum(mean_step(work(), H100, network).values()) for network in (0.0, 1e9))
+    assert slow > 2 * fast
+    assert mean_step(work(model__dtype="float64"), H100)["projection"] == 2 * mean_step(work(), H100)["projection"]
+
+
+def test_sizes_come_from_the_manifests(tmp_path: Path) -> None:
+    """No other file is there to be read."""
+    about = {"genre": {"entity": "item", "labels": ["a", "b", "c"]}}
+    counts = {"items": 70, "users": 60, "train": 500}
+    dataset = {"format": "bifair-dataset", "format_version": 1, "counts": counts, "groups": about, "checksums": {}}
+    (tmp_path / "manifest.json").write_text(json.dumps(dataset))
+    settings = override(TrainPlanSettings(), {"data.dataset": str(tmp_path)})
+    assert find_sizes(settings) == Sizes(items=70, users=60, pairs=500, width=384, groups=3)
+    more = override(settings, {"plan.items": 10**6, "plan.width": 48})
+    assert find_sizes(more) == Sizes(items=10**6, users=60, pairs=500, width=48, groups=3)
+    with pytest.raises(UserError, match="has no group table 'colour'; it has: genre"):
+        find_sizes(override(settings, {"balance.group": "colour"}))
+    vectors = tmp_path / "vectors"
+    vectors.mkdir()
+    shards = [{"file": "part-00000.parquet", "rows": 70, "sha256": ""}]
+    about_vectors = {"format": "bifair-representations", "format_version": 2, "rows": 70, "dim": 1024,
+                     "dtype": "float32", "shards": shards, "ordered": True}  # fmt: skip
+    (vectors / "manifest.json").write_text(json.dumps(about_vectors))
+    assert find_sizes(override(settings, {"data.representations": str(vectors)})).width == 1024
+
+
+def test_errors(tmp_path: Path) -> None:
+    nothing = override(TrainPlanSettings(), {"data.cache": str(tmp_path)})
+    with pytest.raises(UserError, match=r"^plan: give --data\.dataset FOLDER, or --plan\.items"):
+        plan(nothing)
+    with pytest.raises(UserError, match="no dataset here"):
+        plan(override(nothing, {"data.dataset": str(tmp_path)}))
+    with pytest.raises(UserError, match=r"^plan\.pairs: 7 pairs cannot be had of 2 users and 3 items"):
+        plan(override(nothing, {"plan.items": 3, "plan.users": 2, "plan.pairs": 7}))
+    with pytest.raises(UserError, match=r"^cluster\.workers: 65 workers"):
+        plan(override(nothing, {**GIVEN, "cluster.workers": 65}))

@@ -1,0 +1,58 @@
+"""A worker that takes real steps under several settings and writes down what `Comm` counted."""
+
+from __future__ import annotations
+
+import torch
+import torch.distributed as dist
+
+from bifair_dist.benchmark.catalogue import synthetic_pairs, unit_rows
+from bifair_dist.benchmark.problem import make_problem, make_step
+from bifair_dist.config import TrainSettings, override
+from bifair_dist.model.batch import Batch
+from bifair_dist.parallel.comm import Comm, shard_rows
+
+ITEMS, USERS, PAIRS, WIDTH, STEPS = 101, 57, 700, 24, 3
+CASES: dict[str, dict[str, object]] = {
+    "defaults": {"training.batch": 150},
+    "pooled first": {"training.batch": 150, "model.hidden": 40},
+    "frozen, linear": {"training.batch": 90, "model.users": "frozen", "model.projector": "linear"},
+    "exact, two inner steps": {
+        "training.batch": 150, "bilevel.hypergradient": "exact", "bilevel.inner_steps": 2, "balance.refresh": 2,
+    },
+    "alpharec, float64": {"training.method": "alpharec", "model.dtype": "float64", "training.batch": 150},
+}  # fmt: skip
+
+
+def settings_of(name: str) -> TrainSettings:
+    """Small widths; the rest as they are unless the case tells otherwise."""
+    small = {"model.hidden": 16, "model.output": 7, "model.negatives": 11}
+    return override(TrainSettings(), {**small, **CASES[name]})
+
+
+def worker(rank: int, folder: str) -> None:
+    """Writes `<folder>/<rank>.pt`: for each case the bytes and calls by tag of each step."""
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/init", rank=rank, world_size=2)
+    comm, inner = Comm(dist.group.WORLD), dist.new_group()
+    found = {}
+    for name in CASES:
+        settings = settings_of(name)
+        pairs = synthetic_pairs(USERS, ITEMS, PAIRS)
+        problem = make_problem(pairs, settings, comm)
+        z = unit_rows(shard_rows(ITEMS, 2), WIDTH, rank).to(problem.dtype)
+        step, sampler = make_step(problem, z, inner)
+        steps = []
+        for count in range(STEPS):
+            batch = sampler.batch(0, count)
+            comm.sent.clear()
+            comm.calls.clear()
+
+            def outer(batch: Batch = batch) -> Batch:
+                return batch
+
+            step(count, batch, outer)
+            steps.append((dict(comm.sent), dict(comm.calls)))
+        found[name] = steps
+    torch.save(found, f"{folder}/{rank}.pt")
+    dist.barrier()
+    dist.destroy_process_group()

@@ -17,27 +17,27 @@ BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#777777"
 
 
 def front_figure(trials: Sequence[Trial], baseline: Baseline, best: Trial | None, share: float) -> str:
-    """Recall against CV: dominated points, the front, the baseline, the least recall allowed."""
-    figure, axes = _figure(6.4, 4.4)
+    """Recall against CV, and against MIN: dominated points, each plane's front, baseline, the least recall allowed."""
+    figure, both = _figure(6.4, 8.0, rows=2)
     there = [t for t in trials if t.status != "failed" and math.isfinite(t.cv)]
-    for mark, name, chosen in (
-        ("o", "dominated", [t for t in there if not t.front]), ("D", "Pareto front", [t for t in there if t.front]),
-    ):  # fmt: skip
-        colour = BLUE if name == "Pareto front" else GREY
-        axes.scatter([t.recall for t in chosen], [t.cv for t in chosen], marker=mark, c=colour, s=36, label=name)
-    front = sorted((t.recall, t.cv) for t in there if t.front)
-    axes.plot([r for r, _ in front], [c for _, c in front], color=BLUE, linewidth=1)
-    axes.scatter([baseline.recall], [baseline.cv], marker="*", c=ORANGE, s=160, label="AlphaRec baseline", zorder=3)
-    if best is not None:
-        axes.scatter([best.recall], [best.cv], marker="o", s=170, facecolors="none", edgecolors=GREEN, linewidths=2,
-                     label="chosen")  # fmt: skip
-    axes.axvline(share * baseline.recall, color=GREY, linestyle=":", linewidth=1)
-    axes.annotate(f"{share:.0%} of the baseline's recall", (share * baseline.recall, axes.get_ylim()[0]), rotation=90,
-                  fontsize=8, color=GREY, ha="right", va="bottom")  # fmt: skip
-    axes.set_xlabel("Recall (higher is better)")
-    axes.set_ylabel("CV of group utilities (lower is fairer)")
-    axes.legend(fontsize=8, markerscale=0.6)
-    return _svg(figure, "Recall against CV of every trial")
+    for axes, name, on in ((both[0], "cv", "front"), (both[1], "minimum", "front_min")):
+        front = sorted((t.recall, getattr(t, name)) for t in there if getattr(t, on))
+        rest = [(t.recall, getattr(t, name)) for t in there if not getattr(t, on)]
+        axes.scatter([r for r, _ in rest], [v for _, v in rest], marker="o", c=GREY, s=36, label="dominated")
+        axes.plot([r for r, _ in front], [v for _, v in front], "D-", color=BLUE, linewidth=1, label="Pareto front")
+        at = (baseline.recall, getattr(baseline, name))
+        axes.scatter(*at, marker="*", c=ORANGE, s=160, label="AlphaRec baseline", zorder=3)
+        if best is not None:
+            axes.scatter([best.recall], [getattr(best, name)], marker="o", s=170, facecolors="none", edgecolors=GREEN,
+                         linewidths=2, label="chosen")  # fmt: skip
+        axes.axvline(share * baseline.recall, color=GREY, linestyle=":", linewidth=1)
+        axes.annotate(f"{share:.0%} of the baseline's recall", (share * baseline.recall, axes.get_ylim()[0]),
+                      rotation=90, fontsize=8, color=GREY, ha="right", va="bottom")  # fmt: skip
+    both[0].set_ylabel("CV of group utilities (lower is fairer)")
+    both[1].set_ylabel("utility of the worst-served group, MIN (higher is better)")
+    both[1].set_xlabel("Recall (higher is better)")
+    both[0].legend(fontsize=8, markerscale=0.6)
+    return _svg(figure, "Recall against CV and MIN of every trial")
 
 
 def parallel_figure(trials: Sequence[Trial], space: Space) -> str:

@@ -31,8 +31,8 @@ class Lines(Callback):
         """A validation."""
         if "recall" in result:
             print(
-                f"{trial.trial_id}  validation {result['training_iteration']}: recall {result['recall']:.4f}  "
-                f"CV {result['cv']:.4f}  J {result['objective']:.4f}",
+                f"{trial.trial_id}  validation {result['training_iteration']}; best so far: recall "
+                f"{result['recall']:.4f}  CV {result['cv']:.4f}  J {result['objective']:.4f}",
                 flush=True,
             )
 

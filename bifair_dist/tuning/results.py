@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from bifair_dist.config import TrainSettings, flatten, load, to_yaml
+from bifair_dist.tuning.history import best_so_far, read_history
 from bifair_dist.tuning.objective import Baseline, objective
 from bifair_dist.tuning.pareto import pareto_front
 from bifair_dist.tuning.trial import FAILED, figures
@@ -31,6 +32,7 @@ class Trial:
     minimum: float = math.nan
     objective: float = math.inf
     front: bool = False
+    front_min: bool = False
 
 
 def read_trial(
@@ -47,24 +49,23 @@ def read_trial(
         trial.status, trial.reason = "failed", error.strip().splitlines()[-1][:300]
     elif (folder / "metrics.json").is_file():
         trial.status = "finished"
-    history = folder / "history.jsonl"
-    records = [json.loads(line) for line in history.read_text().splitlines()] if history.is_file() else []
+    records = read_history(folder)
     trial.validations = len(records)
     if records:
         settings = load(TrainSettings(), folder / "config.yaml")
-        last = [r for r in records if r["phase"] == records[-1]["phase"]]
-        best = [r for r in last if r["best"]][-1]
-        trial.recall, trial.cv, trial.minimum = figures(best["valid"], settings)
+        trial.recall, trial.cv, trial.minimum = figures(best_so_far(records)["valid"], settings)
         if trial.status != "failed":
             trial.objective = objective(trial.recall, trial.cv, baseline, share)
     return trial
 
 
 def mark_front(trials: list[Trial]) -> None:
-    """Set `front` by recall (more is better) and CV (less is better) on validation."""
+    """Set `front`, by validation recall (more is better) and CV (less), and `front_min`, by recall and MIN (more)."""
     there = [t for t in trials if t.status != "failed" and math.isfinite(t.recall) and math.isfinite(t.cv)]
-    for trial, on in zip(there, pareto_front([(-t.recall, t.cv) for t in there]), strict=True):
-        trial.front = on
+    by_cv = pareto_front([(-t.recall, t.cv) for t in there])
+    by_min = pareto_front([(-t.recall, -t.minimum) for t in there])
+    for trial, cv, minimum in zip(there, by_cv, by_min, strict=True):
+        trial.front, trial.front_min = cv, minimum
 
 
 def best_of(trials: list[Trial], seeds: int) -> Trial | None:

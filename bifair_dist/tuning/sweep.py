@@ -66,7 +66,8 @@ def _run(base: TrainSettings, space: Space, settings: TuneSettings, folder: Path
     chosen = _chosen(base, best) if best else None
     results.write(folder, trials, replace(chosen, tracking=settings.tracking) if chosen else None)
     for trial in trials:
-        place = {"pareto": "front" if trial.front else "dominated", "status": trial.status}
+        planes = {"pareto": trial.front, "pareto_min": trial.front_min}
+        place = {tag: "front" if on else "dominated" for tag, on in planes.items()} | {"status": trial.status}
         tag_run(base.tracking, folder / "trials" / trial.trial, {**place, "chosen": str(trial is best).lower()})
     confirmed = _confirm(chosen, settings, folder) if chosen else []
     write_report(folder / "report.html", space, trials, reference, best, settings.tune.recall_share, confirmed)
@@ -95,9 +96,15 @@ def _search(
     )
     trainable = tune.with_resources(function, {"CPU": DRIVER_CPUS})
     state = folder / "ray_tune"
+    fit = at_once(base, s.concurrent, ray.cluster_resources())
+    budget = 60 * s.minutes or None
     if Tuner.can_restore(str(state)):
         print("going on with the sweep that is there", flush=True)
         tuner = Tuner.restore(str(state), trainable=trainable, resume_unfinished=True)
+        # `restore` takes no settings, and the cluster may have changed since: what is kept there is of another day.
+        assert tuner._local_tuner is not None  # it is only under Ray Client, which `start_ray` never makes
+        kept = tuner._local_tuner._tune_config
+        kept.max_concurrent_trials, kept.time_budget_s = fit, budget
     else:
         total = len(space.grid()) * len(space.seeds) if search == "grid" else s.trials or space.trials
         validations = sum(-(-phase.epochs // phase.eval_every) for phase in phases_of(base))
@@ -105,8 +112,9 @@ def _search(
             search_alg=searcher(search, s.seed),
             scheduler=scheduler(s, search, validations),
             num_samples=1 if search == "grid" else total,
-            max_concurrent_trials=at_once(base, s.concurrent, ray.cluster_resources()),
-            time_budget_s=60 * s.minutes or None,
+            max_concurrent_trials=fit,
+            time_budget_s=budget,
+            trial_dirname_creator=lambda trial: str(trial.trial_id),
         )
         tuner = Tuner(
             trainable,
@@ -117,7 +125,7 @@ def _search(
     grid = tuner.fit()
     trials = []
     for result in (grid[i] for i in range(len(grid))):
-        name = (result.metrics or {}).get("trial_id") or Path(result.path).name.split("_")[2]
+        name = Path(result.path).name
         error = str(result.error) if result.error else ""
         trial = results.read_trial(
             folder / "trials" / name,
@@ -192,4 +200,7 @@ def _say(folder: Path, trials: list[results.Trial], best: results.Trial | None) 
     if best is not None:
         picked = "  ".join(f"{k}={v:.3g}" if isinstance(v, float) else f"{k}={v}" for k, v in best.config.items())
         print(f"best: recall {best.recall:.4f}, CV {best.cv:.4f}, MIN {best.minimum:.4f} with {picked}", flush=True)
-    print(f"everything is in {os.fspath(folder)}: report.html, best.yaml, trials.parquet", flush=True)
+    files = "report.html, best.yaml, trials.parquet" if best else "report.html, trials.parquet"
+    print(f"everything is in {os.fspath(folder)}: {files}", flush=True)
+    if trials and all(trial.status == "failed" for trial in trials):
+        raise UserError(f"{folder}: every trial failed; the reasons stand above and in report.html")

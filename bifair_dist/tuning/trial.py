@@ -10,6 +10,7 @@ from typing import Any
 from bifair_dist.config import TrainSettings, override
 from bifair_dist.config.tune import TuneSettings
 from bifair_dist.errors import UserError
+from bifair_dist.tuning.history import best_so_far, read_history
 from bifair_dist.tuning.objective import Baseline, objective
 
 METRIC = "objective"
@@ -39,7 +40,7 @@ def figures(valid: dict[str, Any], settings: TrainSettings) -> tuple[float, floa
 def run_trial(
     config: dict[str, Any], base: TrainSettings, baseline: Baseline, share: float, trials: str, parent: str = ""
 ) -> None:
-    """Ray Tune's function: train, report J (objective.py) at every validation.
+    """Ray Tune's function: train, report J (objective.py) of its best state so far at every validation.
 
     A `UserError`, such as a loss that is not finite, is left in the trial's run folder with its reason and ends the
     trial only. `parent` is the sweep's MLflow run.
@@ -51,16 +52,13 @@ def run_trial(
     from bifair_dist.training.launch import train
     from bifair_dist.training.run_folder import open_run_folder
 
-    group, k = base.balance.group, base.training.k
-
     class Report(TuneReportCallback):
-        """Adds J to what the trainer reports."""
+        """Adds J, recall and CV of the best state so far, by which the trial is judged in the end, too."""
 
         def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
             record = dict(metrics[0])
-            recall = record.get(f"valid/recall@{k}", float("nan"))
-            record[METRIC] = objective(recall, record.get(f"valid/{group}/cv", float("nan")), baseline, share)
-            record["recall"], record["cv"] = recall, record.get(f"valid/{group}/cv", float("nan"))
+            record["recall"], record["cv"], _ = figures(best_so_far(read_history(run_folder))["valid"], settings)
+            record[METRIC] = objective(record["recall"], record["cv"], baseline, share)
             super().after_report(run_context, [record], checkpoint)
 
     name = tune.get_context().get_trial_id()

@@ -144,7 +144,11 @@ def test_ctrl_c_ends_the_watching_and_stop_ends_the_run(ray: LocalRay, small: Sm
     endless = {"training.max_epochs": 10**6, "training.patience": 10**6, "cluster.workers": 1}
     folder = small.dataset.parent / "runs" / "stopped"
     command = [*RAY, "job", *ray.submit("stopped", *training(small, "stopped", **endless))]
-    with subprocess.Popen(command, env=dict(ray.environment), cwd=ray.root, stdout=subprocess.DEVNULL) as watching:
+    # Where these tests run in the background of a shell, Ctrl-C is ignored, which a child inherits; a handler is not.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    watching = subprocess.Popen(command, env=dict(ray.environment), cwd=ray.root, stdout=subprocess.DEVNULL)
+    signal.signal(signal.SIGINT, before)
+    try:
         wait(lambda: (folder / "history.jsonl").is_file() and len(history_of(folder)) >= 2, "the run's second epoch")
         watching.send_signal(signal.SIGINT)
         try:
@@ -152,6 +156,9 @@ def test_ctrl_c_ends_the_watching_and_stop_ends_the_run(ray: LocalRay, small: Sm
         except subprocess.TimeoutExpired:  # it was not listening yet; a person, too, would press it again
             watching.send_signal(signal.SIGINT)
             assert watching.wait(45) != 0
+    finally:
+        watching.kill()
+        watching.wait()
     assert ray.get("/api/jobs/stopped")["status"] == "RUNNING"
     job = next(p for p in descendants(ray.head) if "train.py" in command_of(p) and "stopped" in command_of(p))
     assert ray.client("stop", "--address", ray.address, "stopped") == 0

@@ -67,7 +67,8 @@ def test_two_replicas_give_the_bytes_of_one_process(
     assert not (tmp_path / "out.partial").exists()
 
 
-@pytest.mark.parametrize("victim", ["driver", "replica"])
+# The replica's death and the failing item are slow here because test_vllm.py shows both on vLLM.
+@pytest.mark.parametrize("victim", ["driver", pytest.param("replica", marks=pytest.mark.slow)])
 def test_killed_in_the_middle(victim: str, data: Path, decoder: Path, whole: dict[str, str], tmp_path: Path) -> None:
     """A driver that is killed takes its local Ray with it; the same command goes on. A replica comes back by itself."""
     output = tmp_path / "out"
@@ -94,6 +95,7 @@ def test_killed_in_the_middle(victim: str, data: Path, decoder: Path, whole: dic
     assert shard_hashes(output) == whole
 
 
+@pytest.mark.slow
 def test_failed_items_on_ray(decoder: Path, tmp_path: Path) -> None:
     data = catalogue(tmp_path / "data", 24, i5=POISON)
     done = embed(*arguments(data, tmp_path / "out", decoder, replicas=1, retries=1))

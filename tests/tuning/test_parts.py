@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from bifair_dist.config import TrainSettings
 from bifair_dist.errors import UserError
+from bifair_dist.tuning.history import best_so_far
 from bifair_dist.tuning.objective import Baseline, objective
 from bifair_dist.tuning.pareto import pareto_front
 from bifair_dist.tuning.results import Trial, best_of, mark_front
@@ -89,6 +90,14 @@ def trial(recall: float, cv: float, status: str = "finished", **config: float) -
     return Trial(f"{recall}-{cv}", config, status, recall=recall, cv=cv, minimum=0.1, objective=value)
 
 
+def test_a_trial_is_judged_by_the_state_it_would_keep() -> None:
+    """Not by its latest validation, and not by an earlier phase."""
+    records = [{"phase": "alpharec", "best": True}, {"phase": "bilevel", "best": True, "epoch": 1}]
+    assert best_so_far(records)["epoch"] == 1
+    records += [{"phase": "bilevel", "best": True, "epoch": 2}, {"phase": "bilevel", "best": False, "epoch": 3}]
+    assert best_so_far(records)["epoch"] == 2
+
+
 def test_best_is_the_fairest_that_keeps_its_accuracy() -> None:
     trials = [trial(0.5, 0.3, a=1), trial(0.499, 0.25, a=2), trial(0.4, 0.1, a=3), trial(0.6, 0.2, "stopped", a=4)]
     best = best_of(trials, 1)
@@ -105,8 +114,10 @@ def test_over_seeds_the_mean_decides() -> None:
 
 def test_failed_trials_are_not_on_the_front() -> None:
     trials = [trial(0.9, 0.01, "failed"), trial(0.5, 0.3), trial(0.4, 0.4)]
+    trials[2].minimum = 0.2
     mark_front(trials)
     assert [t.front for t in trials] == [False, True, False]
+    assert [t.front_min for t in trials] == [False, True, True]  # less recall, and a better served last group
 
 
 def test_a_sweep_that_cannot_be_placed_is_refused_at_once() -> None:

@@ -15,6 +15,7 @@ from bifair_dist.report.table import evaluation_line
 from bifair_dist.tracking import Tracker
 from bifair_dist.training.phases import Phase
 from bifair_dist.training.problem import Problem
+from bifair_dist.training.watch import signs
 
 LOG_FILE = "train.log"
 
@@ -34,6 +35,7 @@ class RunLog:
         self.folder, self.rank, self.tracker, self.forward, self.echo = folder, rank, tracker, forward, echo
         self.fence = fence
         self.phase_start, self.first_epoch = time.monotonic(), 0
+        self._phase: list[dict[str, Any]] = []
 
     def resume(self, step: int) -> None:
         """Forget validations after `step` steps of the run: they come again, and each is recorded once."""
@@ -44,6 +46,7 @@ class RunLog:
         part = path.with_name(path.name + ".part")
         part.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
         os.replace(part, path)
+        self._phase = [r for r in map(json.loads, kept) if "z_drift" in r]  # not those of an earlier version
 
     def say(self, line: str) -> None:
         """A line for a person, once over all workers."""
@@ -65,6 +68,7 @@ class RunLog:
         """Record a validation."""
         if self.rank == 0:
             self._append("history.jsonl", json.dumps(record))
+            self._phase = [r for r in self._phase if r["phase"] == record["phase"]] + [record]
             self.tracker.metrics(flat_numbers(record), record["step"])
             spent = time.monotonic() - self.phase_start
             left = spent / max(1, record["epoch"] - self.first_epoch) * (record["epochs"] - record["epoch"])
@@ -73,6 +77,10 @@ class RunLog:
                 f"{evaluation_line(record['valid'], record['group'])}  {record['seconds_per_epoch']:.2f} s/epoch, "
                 f"at most {duration(left)} left{'  best' if record['best'] else ''}"
             )
+            before = signs(self._phase[:-1])
+            for kind, line in signs(self._phase).items():
+                if kind not in before:
+                    self.say(f"  warning: {line}")
         if self.forward is not None:
             main = {name: v for name, v in record["valid"].items() if "@" in name}
             for name, table in record["valid"]["groups"].items():

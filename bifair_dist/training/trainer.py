@@ -22,6 +22,7 @@ from bifair_dist.training.phases import Phase
 from bifair_dist.training.problem import Problem
 from bifair_dist.training.snapshot import Position, Snapshot
 from bifair_dist.training.steps import State, build_step, epoch_key, outer_batch
+from bifair_dist.training.watch import Drift
 
 Report = Callable[[dict[str, Any]], None]
 
@@ -45,6 +46,7 @@ class Trainer:
         self.report, self.inner_group = report, inner_group
         self.position = Position(0, problem.settings.training.patience)
         self._start, self._saved_at = time.monotonic(), -1
+        self._drift = Drift(state.z, problem.dataset.n_items, problem.comm)  # no checkpoint is loaded yet: this is Z0
 
     def run(self, phase: Phase, saved: Saved | None = None) -> None:
         """Train until the epochs are used up or validation has stopped improving; leave the best state in place.
@@ -115,8 +117,8 @@ class Trainer:
         seconds: float,
     ) -> None:
         problem, at = self.problem, self.position
-        total = problem.comm.all_reduce_sum(losses, "log")
         theta, z = average.averaged
+        total = problem.comm.all_reduce_sum(torch.cat([losses, self._drift.squares(z)]), "log")
         result = self.evaluator.evaluate(problem.ranking_model, theta, z, "valid").summary
         value = float(result[problem.settings.training.metric])
         better = at.best_value is None or value > at.best_value
@@ -140,10 +142,21 @@ class Trainer:
                 "perturbation": record.e,
                 "weights": None if step.balance is None else step.balance.averaged.tolist(),
                 "group": problem.settings.balance.group,
+                "moves_z": phase.train_z,
+                "z_drift": math.sqrt(float(total[2] / total[3])) if total[3] else 0.0,
+                "began_with": self._began_with() if phase.fair else None,
                 "valid": result,
             }
         )
         self._save(snapshot, torch.zeros(2, dtype=torch.float64))
+
+    def _began_with(self) -> dict[str, float]:
+        """Validation figures of the state that the fair phases started from."""
+        training, balance = self.problem.settings.training, self.problem.settings.balance
+        assert self.position.before is not None
+        before = self.position.before["valid"]
+        table = before["groups"][balance.group]
+        return {training.metric: before[training.metric], "cv": table["cv"], "min": table["min"]}
 
     def _save(self, snapshot: Snapshot, losses: Tensor) -> None:
         at = self.position

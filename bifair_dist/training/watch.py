@@ -1,0 +1,97 @@
+"""The ways in which a bi-level training goes wrong, told while it runs (the failure signatures of arXiv 2507.04294).
+
+    divergence            the loss climbs, or Z runs away from where it began (normalising hides that from the loss)
+    trivial weights       one group has all the weight
+    accuracy collapse     the fair phase loses a tenth of the accuracy that it began with
+    stalled outer loop    Z hardly moves; or it moves and fairness does not
+
+Each is looked for in the validations of a phase so far, so that a run that goes on after a cut warns of the same.
+docs/failures.md shows what they look like and says what to change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bifair_dist.parallel.comm import Comm, row_range
+
+SAMPLE = 1024
+"""Rows of Z whose way is followed: over the whole catalogue, whatever the number of workers."""
+
+IN_A_ROW = 3
+"""Validations in a row before something counts: a single one dips for noise, the first for the warm start."""
+
+PATIENT = 6
+"""Validations that the outer loop gets to show something."""
+
+CLIMB, RUNAWAY, VERTEX, COLLAPSE, STILL, SAME = 1.5, 3.0, 0.95, 0.9, 1e-3, 0.02
+
+
+class Drift:
+    """How far Z is from where the run began: ||Z - Z0|| / ||Z0||, Frobenius, over at most 1,024 rows of all workers."""
+
+    def __init__(self, z: Tensor, n_items: int, comm: Comm) -> None:
+        start, stop = row_range(n_items, comm.size, comm.rank)
+        sample = torch.arange(min(SAMPLE, n_items)) * n_items // min(SAMPLE, n_items)
+        self.rows = (sample[(sample >= start) & (sample < stop)] - start).to(z.device)
+        self.first = z.detach()[self.rows].clone()
+
+    def squares(self, z: Tensor) -> Tensor:
+        """(||Z - Z0||^2, ||Z0||^2) over this worker's rows of the sample, float64 [2]; to be summed over workers."""
+        moved = (z.detach()[self.rows] - self.first).double().square().sum()
+        return torch.stack([moved, self.first.double().square().sum()]).cpu()
+
+
+def signs(records: Sequence[dict[str, Any]]) -> dict[str, str]:
+    """What looks wrong after these validations of one phase (history.jsonl), by kind; a line each."""
+    if not records:
+        return {}
+    found: dict[str, str] = {}
+    now, lately = records[-1], records[-IN_A_ROW:]
+    lowest = min(r["loss"] for r in records)
+    if len(lately) == IN_A_ROW and all(r["loss"] > CLIMB * lowest for r in lately):
+        found["climb"] = (
+            f"the loss climbs: {now['loss']:.3g} after {lowest:.3g}; lower --bilevel.eta, --bilevel.theta_lr or "
+            "--training.theta_lr"
+        )
+    if now["z_drift"] > RUNAWAY:
+        found["runaway"] = (
+            f"Z is {now['z_drift']:.1f} times its own length away from where it began, and what the language model "
+            "knew is gone; lower --bilevel.eta"
+        )
+    if now["began_with"] is None:
+        return found
+    weights = [r["weights"] for r in lately if r["weights"] is not None]
+    if len(weights) == IN_A_ROW and len(weights[0]) > 2 and all(max(w) > VERTEX for w in weights):
+        found["vertex"] = (
+            f"one group of {now['group']} has {max(weights[-1]):.0%} of the weight, the others are ignored; raise "
+            "--balance.entropy_floor, or choose --balance.rule uniform"
+        )
+    began = now["began_with"]
+    metric = next(name for name in began if "@" in name)
+    if len(lately) == IN_A_ROW and all(r["valid"][metric] < COLLAPSE * began[metric] for r in lately):
+        found["collapse"] = (
+            f"{metric} fell from {began[metric]:.4f} to {now['valid'][metric]:.4f}; lower --balance.fairness_strength "
+            "or --bilevel.eta"
+        )
+    patiently = records[-PATIENT:]
+    if len(records) >= PATIENT and now["moves_z"] and now["z_drift"] < STILL:
+        found["still"] = (
+            f"Z hardly moves ({now['z_drift']:.1e} of its length so far), so prior unfairness stays; raise "
+            "--bilevel.eta"
+        )
+    elif len(patiently) == PATIENT and began["cv"] is not None and all(_cv(r) > (1 - SAME) * began["cv"] for r in patiently):
+        found["unfair"] = (
+            f"the CV of {now['group']} does not fall ({began['cv']:.4f} before, {_cv(now):.4f} now); raise "
+            "--balance.fairness_strength, or try another --balance.rule"
+        )
+    return found
+
+
+def _cv(record: dict[str, Any]) -> float:
+    value = record["valid"]["groups"][record["group"]]["cv"]
+    return 0.0 if value is None else float(value)

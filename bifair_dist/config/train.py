@@ -40,8 +40,10 @@ class TrainSettings(Settings):
             raise UserError(
                 f"model.dtype: DeepSpeed trains in float32; {self.model.dtype} needs --training.strategy ddp"
             )
-        if offload and self.training.method == "alpharec":
-            raise UserError("deepspeed.offload_z_adam: --training.method alpharec trains no Z, so nothing is offloaded")
+        if offload and (method := self.training.method) in ("alpharec", "theta_only"):
+            raise UserError(
+                f"deepspeed.offload_z_adam: --training.method {method} trains no Z, so nothing is offloaded"
+            )
         if host_adam != "auto" and not offload:
             raise UserError(
                 f"deepspeed.host_adam: {host_adam} updates an offloaded Z; add --deepspeed.offload_z_adam true"

@@ -14,10 +14,11 @@ from bifair_dist.errors import UserError
 class TrainingSettings(Settings):
     """Training run: method, batches, epochs, early stopping, where the run folder goes."""
 
-    method: Literal["bifair", "alpharec", "separate"] = setting(
+    method: Literal["bifair", "alpharec", "theta_only", "separate"] = setting(
         "bifair",
-        "bifair: projector and Z together; alpharec: projector alone, plain loss; separate: projector first, then Z",
-        why="the other two are what it is compared with",
+        "bifair: projector and Z together; alpharec: projector alone, plain loss; theta_only: the same, then with "
+        "--balance.*; separate: projector first, then Z",
+        why="the others are what it is compared with (docs/baselines.md)",
     )
     strategy: Literal["ddp", "deepspeed"] = setting(
         "ddp",

@@ -1,8 +1,9 @@
 """What each method trains, in which order.
 
-    alpharec   base                          theta on the plain loss, Z fixed
-    bifair     base, bilevel                 then theta and Z together on the fairness-aware loss
-    separate   base, fair_theta, fair_z      first theta, then Z with theta fixed (the paper's Figure 3)
+    alpharec     base                          theta on the plain loss, Z fixed
+    theta_only   base, fair_theta              then theta on the fairness-aware loss: rules as published
+    bifair       base, bilevel                 then theta and Z together on the fairness-aware loss
+    separate     base, fair_theta, fair_z      first theta, then Z with theta fixed (the paper's Figure 3)
 
 `base` is left out where a run starts from another run (`training.warm_start`). All phases stop by the same rule.
 """
@@ -40,6 +41,7 @@ def phases_of(settings: TrainSettings) -> list[Phase]:
 
     later = {
         "alpharec": [],
+        "theta_only": [fair("fair_theta", True, False)],
         "bifair": [fair("bilevel", True, True)],
         "separate": [fair("fair_theta", True, False), fair("fair_z", False, True)],
     }[training.method]

@@ -9,8 +9,10 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from bifair_dist.bilevel.membership import Membership
 from bifair_dist.bilevel.step import BilevelStep, Places
 from bifair_dist.bilevel.weights.balance import GroupBalance
+from bifair_dist.bilevel.weights.ips import Ips
 from bifair_dist.bilevel.weights.registry import make_rule
 from bifair_dist.config import TrainSettings
 from bifair_dist.model.batch import Batch
@@ -58,24 +60,12 @@ def build_step(
     theta, places, theta_optimizer = _inner_level(phase, problem, state.theta, inner_group)
     state.theta = {name: p.detach() for name, p in theta.items()}
     state.z.requires_grad_(phase.train_z)
-    balance = None
-    if membership is not None:
-        s = settings.balance
-        rule = make_rule(
-            s.rule,
-            rho=s.rho,
-            entropy_floor=s.entropy_floor,
-            frank_wolfe_steps=s.frank_wolfe_steps,
-            entropy_lambda=s.entropy_lambda,
-            dro_step=s.dro_step,
-        )
-        balance = GroupBalance(
-            rule,
-            strength=s.fairness_strength,
-            refresh_every=s.refresh,
-            average=s.average,
-            catalogue_sizes=membership.sizes,
-        )
+    balance, ips = None, None
+    if membership is not None and settings.balance.rule == "ips":
+        counts = problem.ranking_model.graph.item_degree.squeeze(1)
+        ips = Ips.of(counts.cpu(), power=settings.balance.ips_power, strength=settings.balance.fairness_strength)
+    elif membership is not None:
+        balance = _balance(settings, membership)
     bilevel = settings.bilevel
     return BilevelStep(
         model=problem.model,
@@ -87,10 +77,30 @@ def build_step(
         z_optimizer=_z_optimizer(settings, state.z) if phase.train_z else None,
         balance=balance,
         membership=membership,
+        ips=ips,
         method=bilevel.hypergradient,
         xi=bilevel.xi,
         eps=bilevel.eps,
         inner_steps=bilevel.inner_steps if phase.train_theta else 1,
+    )
+
+
+def _balance(settings: TrainSettings, membership: Membership) -> GroupBalance:
+    s = settings.balance
+    rule = make_rule(
+        s.rule,
+        rho=s.rho,
+        entropy_floor=s.entropy_floor,
+        frank_wolfe_steps=s.frank_wolfe_steps,
+        entropy_lambda=s.entropy_lambda,
+        dro_step=s.dro_step,
+    )
+    return GroupBalance(
+        rule,
+        strength=s.fairness_strength,
+        refresh_every=s.refresh,
+        average=s.average,
+        catalogue_sizes=membership.sizes,
     )
 
 

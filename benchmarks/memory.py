@@ -43,6 +43,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from common import GROUPS, ROOT, Pairs, make_problem, make_step, record, synthetic_pairs, unit_rows
 
+from bifair_dist.benchmark.process_memory import memory, reset_peak
 from bifair_dist.bilevel.step import StepRecord
 from bifair_dist.config.train import TrainSettings
 from bifair_dist.parallel.comm import Comm, shard_rows
@@ -82,40 +83,32 @@ def bound(size: Size, settings: TrainSettings, workers: int) -> dict[str, int]:
     }
 
 
-def memory(key: str) -> int:
-    """A line of /proc/self/status in bytes: VmRSS is now, VmHWM the peak."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(key + ":"):
-            return int(line.split()[1]) * 1024
-    raise KeyError(key)
-
-
-def reset_peak() -> None:
-    """Let VmHWM start again from the present."""
-    Path("/proc/self/clear_refs").write_text("5")
-
-
-def worker(rank: int, size: Size, folder: str, steps: int) -> None:
+def worker(rank: int, size: Size, folder: str, steps: int, workers: int, settings: TrainSettings) -> None:
     """Builds its part, takes `steps` steps and writes what it measured to `<folder>/<rank>.pt`."""
     torch.set_num_threads(1)
-    limit = timedelta(seconds=300)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/init", rank=rank, world_size=WORKERS, timeout=limit)
-    comm, inner_group = Comm(dist.group.WORLD), dist.new_group()
-    settings = TrainSettings()
+    comm, inner_group = Comm(), None
+    if workers > 1:
+        limit = timedelta(seconds=300)
+        where = f"file://{folder}/init"
+        dist.init_process_group("gloo", init_method=where, rank=rank, world_size=workers, timeout=limit)
+        comm, inner_group = Comm(dist.group.WORLD), dist.new_group()
     # One step on a few rows first: torch.optim and DDP import 100 MiB of modules on first use, MKL takes its buffers.
     few = synthetic_pairs(50, 300, 1000)
-    tiny, tiny_sampler = make_step(make_problem(few, settings, comm), unit_rows(150, 16, rank), inner_group)
+    z = unit_rows(shard_rows(300, workers), 16, rank)
+    tiny, tiny_sampler = make_step(make_problem(few, settings, comm), z, inner_group)
     batch = tiny_sampler.batch(0, 0)
     tiny(0, batch, lambda: batch)
     del tiny, tiny_sampler, few
     gc.collect()
-    dist.barrier()
+    comm.gather_objects(None)  # everybody is here
     reset_peak()
     start = memory("VmRSS")
     pairs = Pairs(**torch.load(f"{folder}/pairs.pt"))
-    z = unit_rows(shard_rows(size.items, WORKERS), size.width, seed=rank)
-    step, sampler = make_step(make_problem(pairs, settings, comm), z, inner_group)
+    problem = make_problem(pairs, settings, comm)
     del pairs
+    z = unit_rows(shard_rows(size.items, workers), size.width, seed=rank)
+    step, sampler = make_step(problem, z, inner_group)
+    del problem
     rows: list[dict[str, Any]] = [{"what": "set-up", "peak": memory("VmHWM"), "sent": {}, "seconds": 0.0}]
     result = StepRecord(torch.zeros(()))
     for count in range(steps):
@@ -126,22 +119,27 @@ def worker(rank: int, size: Size, folder: str, steps: int) -> None:
         result = step(count, batch, lambda batch=batch: batch)
         assert float(result.loss) > 0
         what = "step with new weights" if result.gram is not None else "step"
+        result.g_z = None  # as the trainer does
         rows.append(
             {"what": what, "peak": memory("VmHWM"), "sent": dict(comm.sent), "seconds": time.perf_counter() - begin}
         )
     torch.save({"start": start, "rows": rows, "end": memory("VmRSS")}, f"{folder}/{rank}.pt")
-    dist.barrier()
-    dist.destroy_process_group()
+    comm.gather_objects(None)
+    if workers > 1:
+        dist.destroy_process_group()
 
 
-def measure(size: Size, steps: int) -> list[dict[str, Any]]:
+def measure(
+    size: Size, steps: int, workers: int = WORKERS, settings: TrainSettings | None = None
+) -> list[dict[str, Any]]:
     """What each worker wrote."""
     with tempfile.TemporaryDirectory() as folder:
         pairs = synthetic_pairs(size.users, size.items, size.pairs)
         torch.save({name: getattr(pairs, name) for name in Pairs.__slots__}, f"{folder}/pairs.pt")
         del pairs
-        mp.start_processes(worker, (size, folder, steps), nprocs=WORKERS, start_method="spawn")
-        return [torch.load(f"{folder}/{rank}.pt") for rank in range(WORKERS)]
+        arguments = (size, folder, steps, workers, settings or TrainSettings())
+        mp.start_processes(worker, arguments, nprocs=workers, start_method="spawn")
+        return [torch.load(f"{folder}/{rank}.pt") for rank in range(workers)]
 
 
 def allocator_rows(size: Size) -> list[str]:

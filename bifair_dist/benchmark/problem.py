@@ -24,9 +24,10 @@ from bifair_dist.training.problem import DTYPES, Problem
 from bifair_dist.training.steps import State, build_step
 
 
-def make_problem(pairs: Pairs, settings: TrainSettings, comm: Comm) -> Problem:
+def make_problem(pairs: Pairs, settings: TrainSettings, comm: Comm, device: torch.device | None = None) -> Problem:
     """As `bifair_dist.training.problem.load_problem`, from pairs in memory."""
-    graph = build_graph(pairs.user, pairs.item, pairs.n_users, pairs.n_items, DTYPES[settings.model.dtype])
+    device = device or torch.device("cpu")
+    graph = build_graph(pairs.user, pairs.item, pairs.n_users, pairs.n_items, DTYPES[settings.model.dtype]).to(device)
     model = AlphaRec(graph, Sharded(comm), settings.model.layers, settings.model.tau)
     known = Csr.of(pairs.user, pairs.item, pairs.n_users) if settings.model.exclude_known else None
     sampler = BatchSampler(
@@ -41,7 +42,7 @@ def make_problem(pairs: Pairs, settings: TrainSettings, comm: Comm) -> Problem:
         settings=settings,
         dataset=cast(Any, None),  # the step does not read it
         comm=comm,
-        device=torch.device("cpu"),
+        device=device,
         model=model,
         ranking_model=model,
         sampler=sampler,
@@ -57,6 +58,7 @@ def make_step(
     model, training = problem.settings.model, problem.settings.training
     phase = phases_of(problem.settings)[-1]
     theta = init_theta(z.shape[1], model.hidden, model.output, model.projector, training.seed, z.dtype)
+    theta = {name: t.to(z.device) for name, t in theta.items()}
     d, h, _ = widths(theta)
     if model.users == "frozen" or (not phase.train_z and h > d):  # as train_worker and Trainer do
         problem = problem.with_fixed_users(z)

@@ -37,18 +37,23 @@ class Cure:
     fits: bool
 
 
-def heaviest(settings: TrainSettings, sizes: Sizes, workers: int) -> tuple[str, Work]:
+def heaviest(settings: TrainSettings, sizes: Sizes, workers: int, hardware: Hardware) -> tuple[str, Work]:
     """Name and step of the phase that needs most memory. Raises `UserError` where no phase would run."""
     found = [(p.name, work_of(settings, sizes, p, workers)) for p in phases_of(settings)]
     if not found:
         raise UserError("plan: no phase would run: training.max_epochs and training.bilevel_epochs are 0")
-    return max(found, key=lambda named: total(parts(named[1])))
+    return max(found, key=lambda named: total(all_parts(named[1], hardware)))
 
 
 def all_parts(work: Work, hardware: Hardware) -> list[Part]:
     """The parts of a worker of a training on this hardware, the process itself included."""
     context = [Part("CUDA context", CONTEXT)] if hardware.is_gpu else []
-    return [*parts(work), *context, tables(work), Part("Python, torch and imports", BASE, True)]
+    return [
+        *parts(work, keeps=not hardware.is_gpu),
+        *context,
+        tables(work),
+        Part("Python, torch and imports", BASE, True),
+    ]
 
 
 def need(work: Work, hardware: Hardware) -> Need:
@@ -71,7 +76,7 @@ def fits(wanted: Need, hardware: Hardware, workers: int) -> bool:
 
 def cures(settings: TrainSettings, sizes: Sizes, workers: int, hardware: Hardware) -> list[Cure]:
     """Changes that save memory, those that make it fit first, then by how much they save."""
-    now = _used(need(heaviest(settings, sizes, workers)[1], hardware), hardware)
+    now = _used(need(heaviest(settings, sizes, workers, hardware)[1], hardware), hardware)
     found: list[Cure] = []
     for words, changed in _single(settings, hardware).items():
         found.append(_cure(words, changed, sizes, workers, hardware))
@@ -116,14 +121,14 @@ def _single(settings: TrainSettings, hardware: Hardware) -> dict[str, TrainSetti
 
 
 def _cure(words: str, settings: TrainSettings, sizes: Sizes, workers: int, hardware: Hardware) -> Cure:
-    wanted = need(heaviest(settings, sizes, workers)[1], hardware)
+    wanted = need(heaviest(settings, sizes, workers, hardware)[1], hardware)
     return Cure(words, settings, workers, wanted, fits(wanted, hardware, workers))
 
 
 def _workers_that_fit(settings: TrainSettings, sizes: Sizes, workers: int, hardware: Hardware) -> int:
     """Fewest workers above the present number with which it fits; 0 where not even one for each column does."""
     for more in range(workers + 1, settings.model.output + 1):
-        if fits(need(heaviest(settings, sizes, more)[1], hardware), hardware, more):
+        if fits(need(heaviest(settings, sizes, more, hardware)[1], hardware), hardware, more):
             return more
     return 0
 

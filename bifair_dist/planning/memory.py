@@ -1,29 +1,47 @@
-"""Memory of a worker in a training, by part, from formulas. Letters are those of docs/bytes.md; m = N / W, u = U / W.
+"""Memory of a worker in a training, by part, from formulas: what it always holds, and the tensors of its widest moment.
 
-Z            m d                         its gradient as much, two Adam moments twice, a hypergradient buffer once
-graph        3 E + 2 (U + N)             CSR both ways, 4-byte indices, one array of ones; offsets, degrees
-sampler      32 E bytes + 8 U bytes      pairs and known items (int64), order of an epoch
-hidden       3 (m + u) h                 rows before and after LeakyReLU, and one gradient
-pooling      4 (N + U) p / W             hidden rows as columns, their gradient; one exchange, sent and received
-nodes        (2 + L) (U + N) k / W + 2 (m + u) k    columns: layers, their sum, a product; rows, their gradient
-batch        3 (2 b + K) k               rows of the batch, normalised, gradient
-logits       3 b (K + 1)                 scores, exponentials, gradient
-theta        (8 + 2 G) |theta|           parameters, gradient, moments, DDP's bucket, v, theta', theta+-; g_k
+    always       Z m d, two moments of it 2 m d, graph, pairs, projector (letters: docs/bytes.md; m = N / W)
+    passing      max over moments of sum over kinds of count x size (blocks.py)
+    kept         on the CPU: sum over sizes up to 32 MiB of most count x size, less what the moment has of them
+
+glibc gives a freed block of more than 32 MiB back to the system (its DEFAULT_MMAP_THRESHOLD_MAX). Smaller ones stay in
+the process, and a hole that one size left is seldom filled by another, so every size of them counts with its most.
+CUDA's allocator frees what it keeps before it fails; nothing is added there.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
-from bifair_dist.planning.work import Work, ceil_div
+from bifair_dist.planning.blocks import Counts, moments, sizes
+from bifair_dist.planning.work import Work
 
 MIB = 2**20
-BASE = 365 * MIB
+RETURNED = 32 * MIB
+BASE = 430 * MIB
 """Resident memory of a worker without data: Python, torch and what both import (measured, benchmarks/results)."""
 CONTEXT = 600 * MIB
 """A CUDA context with cuBLAS's, cuSPARSE's and NCCL's buffers: assumed, no GPU was at hand."""
 TEXT = 72
 """Bytes of an id as a Python string with its place in an array: 8 + 49 + about 15 characters; titles take more."""
+
+PARTS = {
+    "item rows": "activations: hidden rows",
+    "user rows": "activations: hidden rows",
+    "items to pool": "activations: pooling",
+    "items to pool, cut": "activations: pooling",
+    "items to pool, columns": "activations: pooling",
+    "pooled users": "activations: pooling",
+    "pooled users, cut": "activations: pooling",
+    "pooled users, columns": "activations: pooling",
+    "item columns": "activations: propagation",
+    "user columns": "activations: propagation",
+    "batch rows": "batch",
+    "scores": "logits",
+    "projector": "groups' gradients",
+    "pairs": "sorting the pairs",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,30 +53,58 @@ class Part:
     host: bool = False
 
 
-def parts(work: Work) -> list[Part]:
-    """Parts of a worker's memory in the step of a phase; those that the settings leave out are absent."""
-    s, m, u, h, k = work.element, work.m, work.u, work.hidden, work.k
-    n, b = work.n_items + work.n_users, ceil_div(work.batch, work.workers)
-    z = s * m * work.d
-    p, kc = ceil_div(work.p, work.workers), ceil_div(k, work.workers)
-    rows = 2 * b + (work.negatives if work.shared else b * work.negatives)
+def parts(work: Work, *, keeps: bool = False) -> list[Part]:
+    """Parts of a worker's memory at the peak of a step, set-up included; what the settings leave out is absent.
+
+    `keeps`: whether the allocator keeps freed blocks, as glibc does on the CPU.
+    """
+    one, alive = sizes(work), _widest(work, keeps)
+    passing: Counts = {}
+    for kind, count in alive.items():
+        if kind != "Z":
+            passing[PARTS[kind]] = passing.get(PARTS[kind], 0) + count * one[kind]
+    z = one["Z"]
     found = [
         Part("Z", z),
-        Part("gradient of Z", z * work.train_z),
         Part("Adam's two moments of Z", 2 * z * work.train_z, work.offload),
-        Part("hypergradient buffer", z * work.second_order),
+        Part("gradient of Z", z * (alive.get("Z", 0) > 0)),
+        Part("hypergradient buffer", z * max(0, alive.get("Z", 0) - 1)),
         Part("running average of Z", z * (work.average and work.train_z)),
-        Part("users' fixed inputs", 0 if work.follow else s * u * work.d),
-        Part("graph", (8 + s) * work.n_pairs + (4 + s) * n),
+        Part("users' fixed inputs", 0 if work.follow else one["fixed inputs"]),
+        Part("graph", (8 + work.element) * work.n_pairs + (4 + work.element) * (work.n_items + work.n_users)),
         Part("pairs, known items and order", 32 * work.n_pairs + 8 * work.n_users, True),
-        Part("activations: hidden rows", s * 3 * (m + u) * h),
-        Part("activations: pooling", s * 4 * n * p * work.follow),
-        Part("activations: propagation", s * ((2 + work.layers) * n * kc + 2 * (m + u) * k)),
-        Part("batch", s * 3 * rows * k),
-        Part("logits", s * 3 * b * (work.negatives + 1)),
-        Part("projector", s * (8 + 2 * work.n_groups) * work.theta),
+        *(Part(name, n_bytes, name == PARTS["pairs"]) for name, n_bytes in passing.items()),
+        Part("projector", 10 * one["projector"]),
+        Part("freed, kept by glibc", _kept(work, alive) if keeps else 0),
     ]
     return [part for part in found if part.n_bytes]
+
+
+def _widest(work: Work, keeps: bool) -> Counts:
+    """The moment with most bytes; of an allocator that keeps small blocks, with most in large ones."""
+    one = sizes(work)
+
+    def weight(counts: Counts) -> tuple[int, int]:
+        large = sum(n * one[kind] for kind, n in counts.items() if one[kind] > RETURNED)
+        return large if keeps else 0, sum(n * one[kind] for kind, n in counts.items())
+
+    return max(moments(work).values(), key=weight)
+
+
+def _kept(work: Work, alive: Counts) -> int:
+    """Bytes of small blocks that other moments left behind."""
+    one = sizes(work)
+
+    def by_size(counts: Counts) -> Counter[int]:
+        found: Counter[int] = Counter()
+        for kind, n in counts.items():
+            found[one[kind]] += n
+        return found
+
+    most: Counter[int] = Counter()
+    for counts in moments(work).values():
+        most |= by_size(counts)
+    return sum(size * n for size, n in (most - by_size(alive)).items() if size <= RETURNED)
 
 
 def tables(work: Work) -> Part:

@@ -20,6 +20,8 @@ def find_sizes(settings: TrainPlanSettings) -> Sizes:
 
     Raises `UserError` where a size is neither given nor to be found.
     """
+    if settings.training.method in ("mf", "lightgcn"):
+        raise UserError(f"plan: --training.method {settings.training.method} trains no Z and is not planned")
     given, manifest = settings.plan, _dataset_manifest(settings)
     counts: dict[str, Any] = manifest.get("counts", {})
     items, users = given.items or counts.get("items", 0), given.users or counts.get("users", 0)

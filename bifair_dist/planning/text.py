@@ -37,13 +37,14 @@ def plan(settings: TrainPlanSettings) -> str:
             f"{settings.model.output} (model.output)"
         )
     chosen = [p for name, p in PROFILES.items() if settings.plan.hardware in ("all", name)]
-    name, work = heaviest(settings, sizes, workers)
+    shown = next((p for p in chosen if p.is_gpu), chosen[0])
+    name, work = heaviest(settings, sizes, workers, shown)
     return "\n".join(
         [
             f"plan for {sizes.items:,} items of {sizes.width:,} columns, {sizes.users:,} users, {sizes.pairs:,} pairs, "
             f"{sizes.groups} groups, on {workers} worker{'s' * (workers > 1)}",
             "",
-            *_memory(name, work, chosen),
+            *_memory(name, work, shown),
             "",
             *_bytes(work),
             "",
@@ -53,12 +54,13 @@ def plan(settings: TrainPlanSettings) -> str:
     )
 
 
-def _memory(phase: str, work: Work, chosen: list[Hardware]) -> list[str]:
-    """Parts of the largest phase; with a GPU in the profile those that stay on the host are marked."""
-    gpu = any(h.is_gpu for h in chosen)
-    found = all_parts(work, next((h for h in chosen if h.is_gpu), chosen[0]))
-    lines = [f"memory of a worker in phase {phase}" + (", on GPUs (* on the host)" if gpu else "")]
-    lines += [f"  {part.name + ' *' * (gpu and part.host):40} {_gib(part.n_bytes):>12}" for part in found]
+def _memory(phase: str, work: Work, hardware: Hardware) -> list[str]:
+    """Parts of the largest phase at its widest moment; with a GPU those that stay on the host are marked."""
+    gpu = hardware.is_gpu
+    where = "on a GPU (* on the host)" if gpu else "on the CPU"
+    lines = [f"memory of a worker {where} at the widest moment of phase {phase}"]
+    for part in all_parts(work, hardware):
+        lines.append(f"  {part.name + ' *' * (gpu and part.host):40} {_gib(part.n_bytes):>12}")
     return lines
 
 
@@ -106,8 +108,8 @@ def _time(settings: TrainPlanSettings, sizes: Sizes, workers: int, chosen: list[
 def _fit(settings: TrainPlanSettings, sizes: Sizes, workers: int, chosen: list[Hardware]) -> list[str]:
     """One line for each profile, and cures below those that are too small."""
     lines = ["", "does it fit (90 % of the memory may be used)"]
-    _, work = heaviest(settings, sizes, workers)
     for hardware in chosen:
+        _, work = heaviest(settings, sizes, workers, hardware)
         wanted, has = need(work, hardware), room(hardware, workers)
         good = fits(wanted, hardware, workers)
         lines.append(

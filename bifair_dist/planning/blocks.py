@@ -1,0 +1,74 @@
+"""The large tensors of a training step: how big each kind is, and how many are alive at the moments that matter.
+
+Counted in the code of the step and checked with a tracker of live tensors (W = 1 and 2, users that follow and frozen
+ones, pooling on either side, both hypergradients); batch-sized tensors are always counted as at the loss.
+
+    set-up       sorting the pairs by user and by item
+    pooling      rows cut into columns, sent, pooled, and back
+    forward      rows before and after LeakyReLU and the product; layers, their sum, a product, two scaled copies
+    weights      the Gram matrix's backward passes: the forward's rows stay for the next group, gradients come on top
+    groups       the groups' gradients: a list, the same in one piece, their sum, and that in float64
+    perturbed    g_Z so far beside a forward pass that keeps no rows for theta
+    Z            the last product of its backward pass: g_Z so far, the new gradient, and what it is made of
+    exact        the double backward pass keeps both passes
+"""
+
+from __future__ import annotations
+
+from bifair_dist.planning.work import Work, ceil_div
+
+Counts = dict[str, int]
+
+
+def sizes(work: Work) -> Counts:
+    """Bytes of one tensor of each kind, on one worker."""
+    s, n, users, p = work.element, work.n_items, work.n_users, work.p
+    p_here, k_here = ceil_div(p, work.workers), ceil_div(work.k, work.workers)
+    b = ceil_div(min(work.batch, work.n_pairs), work.workers)
+    rows = 2 * b + (work.negatives if work.shared else b * work.negatives)
+    return {
+        "Z": s * work.m * work.d,
+        "fixed inputs": s * work.u * work.d,
+        "item rows": s * work.m * work.hidden,
+        "user rows": s * work.u * work.hidden,
+        "items to pool": s * work.m * p,
+        "items to pool, cut": s * work.m * p // work.workers,
+        "items to pool, columns": s * n * p_here,
+        "pooled users": s * work.u * p,
+        "pooled users, cut": s * work.u * p // work.workers,
+        "pooled users, columns": s * users * p_here,
+        "item columns": s * n * k_here,
+        "user columns": s * users * k_here,
+        "batch rows": s * rows * work.k,
+        "scores": s * b * (work.negatives + 1),
+        "projector": s * work.theta,
+        "pairs": 8 * work.n_pairs,
+    }
+
+
+def moments(work: Work) -> dict[str, Counts]:
+    """Tensors alive by moment and kind, beyond what a worker holds all the time."""
+    batch = {"batch rows": 8, "scores": 6}
+    layers = {"item columns": 5, "user columns": 4, **batch}
+    first = {"pooled users": 1} if work.follow and work.pools_first else {}  # saved for the gradient of W1
+    so_far = int(work.second_order)  # g_Z, to which the perturbed passes are added
+    found: dict[str, Counts] = {
+        "set-up": {"pairs": 4},
+        "forward": {"item rows": 3, "user rows": 3, **layers, **first},
+    }
+    if work.follow:
+        cut = work.workers * (work.workers > 1)
+        columns = {"items to pool, columns": 1, "pooled users, columns": 2}
+        rows = {"items to pool": 1, "pooled users": 2, "items to pool, cut": cut, "pooled users, cut": cut}
+        found["pooling"] = {"Z": so_far, "item rows": int(not work.pools_first), **columns, **(rows if cut else {})}
+    if work.balanced and work.gram:
+        found["weights"] = {"item rows": 4 if first else 3, "user rows": 2, **batch, **first}
+        if work.follow and not first:
+            found["weights"] |= {"items to pool, columns": 2}
+        found["groups"] = {"projector": 5 * work.n_groups}
+    if work.train_z:
+        found["perturbed"] = {"Z": so_far, "item rows": 2, "user rows": 2 if work.follow else 1, **layers, **first}
+        found["Z"] = {"Z": 1 + so_far, "item rows": 1, "items to pool": int(work.follow)}
+    if work.second_order and work.exact:
+        found["exact"] = {"Z": 2, "item rows": 6, "user rows": 4, "item columns": 1, **batch}
+    return found

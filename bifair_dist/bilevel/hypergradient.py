@@ -35,7 +35,8 @@ class Hypergradient:
 
 def norm(theta: Theta) -> float:
     """Euclidean norm over all parameters, accumulated in float64."""
-    return float(torch.stack([t.double().pow(2).sum() for t in theta.values()]).sum().sqrt())
+    squares = [t.double().pow(2).sum() for t in theta.values()]
+    return float(torch.stack(squares).sum().sqrt()) if squares else 0.0
 
 
 def step(theta: Theta, direction: Theta, scale: float) -> Theta:

@@ -25,7 +25,7 @@ from bifair_dist.bilevel.hypergradient import Hypergradient, Loss
 from bifair_dist.bilevel.membership import Membership
 from bifair_dist.bilevel.weights.balance import GroupBalance, example_coefficients, group_losses
 from bifair_dist.bilevel.weights.ips import Ips
-from bifair_dist.model.alpharec import AlphaRec
+from bifair_dist.model.backbone import Backbone
 from bifair_dist.model.batch import Batch
 from bifair_dist.model.projector import Theta
 
@@ -66,8 +66,8 @@ class BilevelStep:
     positives by item where there is no balance between groups.
     """
 
-    model: AlphaRec
-    outer_model: AlphaRec
+    model: Backbone
+    outer_model: Backbone
     theta: Theta
     z: Tensor
     places: Places
@@ -102,7 +102,7 @@ class BilevelStep:
             self.theta_optimizer.zero_grad()
         return record
 
-    def loss(self, model: AlphaRec, batch: Batch, coefficients: Tensor) -> Loss:
+    def loss(self, model: Backbone, batch: Batch, coefficients: Tensor) -> Loss:
         """(theta, Z) -> this place's part of L_fair on the batch."""
         return lambda theta, z: (coefficients * model.example_losses(theta, z, batch)).sum()
 
@@ -137,6 +137,8 @@ class BilevelStep:
 
     def _total(self, theta: Theta) -> Theta:
         """Sum over places in one message."""
+        if not theta:
+            return theta
         flat = self.places.total(torch.cat([t.reshape(-1) for t in theta.values()]), "v")
         parts = flat.split([t.numel() for t in theta.values()])
         return {name: p.view(t.shape) for p, (name, t) in zip(parts, theta.items(), strict=True)}

@@ -1,4 +1,4 @@
-"""The backbone: AlphaRec (arXiv 2407.05441)."""
+"""The backbone: AlphaRec (arXiv 2407.05441), or MF and LightGCN on id embeddings."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from bifair_dist.config.settings import Settings, setting
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelSettings(Settings):
-    """AlphaRec backbone: projector, propagation and InfoNCE loss."""
+    """Backbone: projector or id embeddings, propagation and loss."""
 
     projector: Literal["mlp", "linear"] = setting(
         "mlp", "map from item vectors to the model's space", why="AlphaRec's choice; linear is its ablation"
@@ -20,6 +20,15 @@ class ModelSettings(Settings):
     )
     output: int = setting(64, "width of the model's space", unit="columns", why="AlphaRec's", at_least=1)
     layers: int = setting(2, "LightGCN layers over the user-item graph", unit="layers", why="AlphaRec's", at_least=0)
+    loss: Literal["info_nce", "bpr"] = setting(
+        "info_nce",
+        "loss of mf and lightgcn: InfoNCE on cosines as for the other methods, or BPR on inner products as published",
+        why="so that the models differ and not their losses",
+    )
+    l2: float = setting(
+        1e-4, "mf, lightgcn: weight of the squared length of the vectors in a batch", unit="per positive",
+        why="LightGCN's", at_least=0,
+    )  # fmt: skip
     tau: float = setting(
         0.15,
         "temperature of InfoNCE",

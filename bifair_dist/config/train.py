@@ -34,6 +34,10 @@ class TrainSettings(Settings):
     def check(self) -> None:
         """Refuse what a strategy cannot do, or what would silently do nothing."""
         offload, host_adam = self.deepspeed.offload_z_adam, self.deepspeed.host_adam
+        if self.training.id_embeddings:
+            self._check_id_embeddings()
+        elif self.model.loss != "info_nce":
+            raise UserError(f"model.loss: {self.model.loss} needs --training.method mf or lightgcn")
         if self.training.strategy == "ddp" and offload:
             raise UserError("deepspeed.offload_z_adam: needs --training.strategy deepspeed")
         if self.training.strategy == "deepspeed" and self.model.dtype != "float32":
@@ -48,3 +52,14 @@ class TrainSettings(Settings):
             raise UserError(
                 f"deepspeed.host_adam: {host_adam} updates an offloaded Z; add --deepspeed.offload_z_adam true"
             )
+
+    def _check_id_embeddings(self) -> None:
+        method = self.training.method
+        for name, is_so, reason in (
+            ("training.strategy", self.training.strategy != "ddp", "has no projector to share"),
+            ("training.warm_start", self.training.warm_start != "", "has one phase, which would be skipped"),
+            ("model.users", self.model.users != "follow", "has no users' inputs to hold fixed"),
+            ("bilevel.outer_data", self.bilevel.outer_data != "same", "has no outer level"),
+        ):
+            if is_so:
+                raise UserError(f"{name}: --training.method {method} {reason}")

@@ -14,10 +14,10 @@ from bifair_dist.errors import UserError
 class TrainingSettings(Settings):
     """Training run: method, batches, epochs, early stopping, where the run folder goes."""
 
-    method: Literal["bifair", "alpharec", "theta_only", "separate"] = setting(
+    method: Literal["bifair", "mf", "lightgcn", "alpharec", "theta_only", "separate"] = setting(
         "bifair",
-        "bifair: projector and Z together; alpharec: projector alone, plain loss; theta_only: the same, then with "
-        "--balance.*; separate: projector first, then Z",
+        "bifair: projector and Z together; mf, lightgcn: id embeddings, plain loss; alpharec: projector alone, plain "
+        "loss; theta_only: the same, then with --balance.*; separate: projector first, then Z",
         why="the others are what it is compared with (docs/baselines.md)",
     )
     strategy: Literal["ddp", "deepspeed"] = setting(
@@ -27,7 +27,7 @@ class TrainingSettings(Settings):
     )
     batch: int = setting(4096, "positives per step, over all workers", unit="pairs", why="AlphaRec's", at_least=1)
     theta_lr: float = setting(
-        1e-3, "Adam learning rate of the projector in the base phase", unit="per step",
+        1e-3, "Adam learning rate of the projector, or of id embeddings, in the base phase", unit="per step",
         why="twice AlphaRec's, for fewer epochs", above=0,
     )  # fmt: skip
     max_epochs: int = setting(
@@ -68,6 +68,16 @@ class TrainingSettings(Settings):
         "", "run folder whose projector and Z to start from, which skips the base phase", unit="path",
         why="several runs can share one base phase",
     )  # fmt: skip
+
+    @property
+    def id_embeddings(self) -> bool:
+        """Whether the method trains a free vector for every item and user, and no projector."""
+        return self.method in ("mf", "lightgcn")
+
+    @property
+    def balances(self) -> bool:
+        """Whether the method has a phase that balances groups."""
+        return self.method != "alpharec" and not self.id_embeddings
 
     def check(self) -> None:
         """The metric must be one that evaluation at k computes."""

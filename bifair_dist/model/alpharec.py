@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch.nn.functional as F
 from torch import Tensor
 
 from bifair_dist.model.batch import Batch
@@ -63,6 +64,11 @@ class AlphaRec:
         users, items = self.node_columns(theta, z)
         k = widths(theta)[2]
         return self.layout.to_rows(users, k, "ranking"), self.layout.to_rows(items, k, "ranking")
+
+    def ranking_rows(self, theta: Theta, z: Tensor) -> tuple[Tensor, Tensor]:
+        """`node_rows`, each of length 1: their inner products are the cosines."""
+        users, items = self.node_rows(theta, z)
+        return F.normalize(users, dim=1), F.normalize(items, dim=1)
 
     def example_losses(self, theta: Theta, z: Tensor, batch: Batch) -> Tensor:
         """InfoNCE of the examples in this worker's slice of the batch, [b]."""

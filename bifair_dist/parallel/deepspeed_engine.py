@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bifair_dist.model.alpharec import AlphaRec
+from bifair_dist.model.backbone import Backbone
 from bifair_dist.model.batch import Batch
 from bifair_dist.model.projector import Theta
 from bifair_dist.parallel.comm import Comm
@@ -29,7 +29,7 @@ MOMENTS = ("exp_avg", "exp_avg_sq")
 class FlatLoss(nn.Module):
     """theta as one flat parameter [size], and this worker's part of the inner loss as `forward`."""
 
-    def __init__(self, theta: Theta, model: AlphaRec, workers: int) -> None:
+    def __init__(self, theta: Theta, model: Backbone, workers: int) -> None:
         super().__init__()
         self.model = model
         self.shapes = {name: t.shape for name, t in theta.items()}
@@ -64,7 +64,7 @@ class DeepSpeedWorkers:
     the copies in it (its setters leave those that it computes with as they were).
     """
 
-    def __init__(self, comm: Comm, theta: Theta, model: AlphaRec, *, lr: float, stage: int) -> None:
+    def __init__(self, comm: Comm, theta: Theta, model: Backbone, *, lr: float, stage: int) -> None:
         self.comm, self.lr, self.stage = comm, lr, stage
         self.theta: Theta = {name: nn.Parameter(t.detach().clone()) for name, t in theta.items()}
         self.loss = FlatLoss(self.theta, model, comm.size)

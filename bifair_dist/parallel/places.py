@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from bifair_dist.model.alpharec import AlphaRec
+from bifair_dist.model.backbone import Backbone
 from bifair_dist.model.batch import Batch
 from bifair_dist.model.projector import Theta
 from bifair_dist.parallel.comm import Comm
@@ -19,7 +19,7 @@ from bifair_dist.parallel.comm import Comm
 class InnerLoss(nn.Module):
     """theta as parameters, and this worker's part of the inner loss as `forward`, for DDP to wrap."""
 
-    def __init__(self, theta: Theta, model: AlphaRec) -> None:
+    def __init__(self, theta: Theta, model: Backbone) -> None:
         super().__init__()
         self.parameters_by_name = nn.ParameterDict({name: nn.Parameter(t) for name, t in theta.items()})
         self.model = model
@@ -44,7 +44,7 @@ class Workers:
     def __init__(self, comm: Comm, inner: InnerLoss, inner_group: torch.distributed.ProcessGroup | None) -> None:
         self.comm, self.inner = comm, inner
         self.module: nn.Module = inner
-        if comm.size > 1:
+        if comm.size > 1 and inner.theta:
             self.module = DistributedDataParallel(inner, process_group=inner_group)
 
     def total(self, tensor: Tensor, tag: str) -> Tensor:

@@ -7,7 +7,6 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from bifair_dist.catalog.dataset import Dataset, Interactions
@@ -15,7 +14,7 @@ from bifair_dist.csr import Csr
 from bifair_dist.evaluation.groups import GroupMembership
 from bifair_dist.evaluation.metrics import evaluate
 from bifair_dist.evaluation.ranking import full_ranking
-from bifair_dist.model.alpharec import AlphaRec
+from bifair_dist.model.backbone import Backbone
 from bifair_dist.model.projector import Theta
 from bifair_dist.parallel.comm import Comm
 
@@ -53,15 +52,15 @@ class Evaluator:
         ]
 
     @torch.no_grad()
-    def evaluate(self, model: AlphaRec, theta: Theta, z: Tensor, split: Split) -> Evaluation:
+    def evaluate(self, model: Backbone, theta: Theta, z: Tensor, split: Split) -> Evaluation:
         """Rank for the users with pairs in `split`, and measure."""
         wanted, known = self.wanted[split], self.known[split]
         users = torch.nonzero(wanted.indptr[1:] > wanted.indptr[:-1]).squeeze(1)
-        user_rows, item_rows = model.node_rows(theta, z)
+        user_rows, item_rows = model.ranking_rows(theta, z)
         n_users, n_items = self.dataset.n_users, self.dataset.n_items
         items, scores, mine = full_ranking(
-            F.normalize(user_rows, dim=1),
-            F.normalize(item_rows, dim=1),
+            user_rows,
+            item_rows,
             n_users=n_users,
             n_items=n_items,
             known=known,

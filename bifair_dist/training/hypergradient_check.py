@@ -135,6 +135,7 @@ def _point(problem: Problem, state: State, phase: Phase) -> tuple[Point, AlphaRe
     outer = outer_batch(problem, batch, 0, 0, phase)
     a = step.coefficients(batch)
     outer_loss = step.loss(step.outer_model, outer, a if outer is batch else step.coefficients(outer))
+    assert isinstance(step.model, AlphaRec)  # the only one with a bi-level phase
     return Point(step.loss(step.model, batch, a), outer_loss, state.theta, state.z.detach()), step.model
 
 

@@ -1,5 +1,7 @@
 """What each method trains, in which order.
 
+    mf           base                          id embeddings, which stand in Z's place, on the plain loss; no projector
+    lightgcn     base                          the same with propagation
     alpharec     base                          theta on the plain loss, Z fixed
     theta_only   base, fair_theta              then theta on the fairness-aware loss: rules as published
     bifair       base, bilevel                 then theta and Z together on the fairness-aware loss
@@ -19,7 +21,7 @@ from bifair_dist.config import TrainSettings
 class Phase:
     """One stretch of training: which of theta and Z move, on which loss, for how long.
 
-    `epochs` is the most; `eval_every` in epochs; `theta_lr` the projector's Adam learning rate.
+    `epochs` is the most; `eval_every` in epochs; `theta_lr`, `z_lr` the Adam learning rates of the projector and of Z.
     """
 
     name: str
@@ -29,17 +31,21 @@ class Phase:
     epochs: int
     eval_every: int
     theta_lr: float
+    z_lr: float
 
 
 def phases_of(settings: TrainSettings) -> list[Phase]:
     """The phases of a run, in order."""
     training, bilevel = settings.training, settings.bilevel
-    base = Phase("base", True, False, False, training.max_epochs, training.eval_every, training.theta_lr)
+    ids, lr = training.id_embeddings, training.theta_lr
+    base = Phase("base", not ids, ids, False, training.max_epochs, training.eval_every, lr, lr)
 
     def fair(name: str, theta: bool, z: bool) -> Phase:
-        return Phase(name, theta, z, True, training.bilevel_epochs, training.eval_every, bilevel.theta_lr)
+        return Phase(name, theta, z, True, training.bilevel_epochs, training.eval_every, bilevel.theta_lr, bilevel.eta)
 
     later = {
+        "mf": [],
+        "lightgcn": [],
         "alpharec": [],
         "theta_only": [fair("fair_theta", True, False)],
         "bifair": [fair("bilevel", True, True)],

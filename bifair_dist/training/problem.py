@@ -16,12 +16,15 @@ from bifair_dist.csr import Csr
 from bifair_dist.embedding.representations import read_rows
 from bifair_dist.errors import UserError
 from bifair_dist.model.alpharec import AlphaRec
+from bifair_dist.model.backbone import Backbone
 from bifair_dist.model.graph import build_graph
+from bifair_dist.model.id_embeddings import IdEmbeddings
 from bifair_dist.model.projector import Theta, init_theta, widths
 from bifair_dist.parallel.comm import Comm, row_range, shard_rows
 from bifair_dist.parallel.deepspeed_setup import check_installed
 from bifair_dist.parallel.layout import Sharded
 from bifair_dist.parallel.sampler import BatchSampler, counter_generator
+from bifair_dist.training.id_rows import first_rows
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
@@ -38,14 +41,29 @@ class Problem:
     dataset: Dataset
     comm: Comm
     device: torch.device
-    model: AlphaRec
-    ranking_model: AlphaRec
+    model: Backbone
+    ranking_model: Backbone
     sampler: BatchSampler
     outer_sampler: BatchSampler | None
     membership: Membership | None
 
+    @property
+    def n_rows(self) -> int:
+        """Rows of Z over all workers: N, or N + U where ids have embeddings."""
+        return self.dataset.n_items + self.dataset.n_users * self.settings.training.id_embeddings
+
+    @property
+    def started_from(self) -> str:
+        """Folder of the representations that the run starts from, or what it starts from instead."""
+        training = self.settings.training
+        return f"seed {training.seed}" if training.id_embeddings else self.settings.data.representations
+
     def first_z(self) -> Tensor:
-        """This worker's rows of the representations that the run starts from, [m, d], padded with zeros."""
+        """This worker's rows of what the run starts from, [m, d], padded with zeros."""
+        training = self.settings.training
+        if training.id_embeddings:
+            k = self.settings.model.output
+            return first_rows(self.n_rows, k, self.comm, training.seed, self.dtype).to(self.device)
         start, stop = row_range(self.dataset.n_items, self.comm.size, self.comm.rank)
         folder = self.settings.data.representations
         if self.settings.training.warm_start:
@@ -56,7 +74,9 @@ class Problem:
         return z.to(self.device)
 
     def first_theta(self, d: int) -> Theta:
-        """The projector that the run starts from: drawn from the seed, or another run's."""
+        """The projector that the run starts from: drawn from the seed, or another run's; empty where there is none."""
+        if self.settings.training.id_embeddings:
+            return {}
         model, start = self.settings.model, self.settings.training.warm_start
         if not start:
             theta = init_theta(d, model.hidden, model.output, model.projector, self.settings.training.seed, self.dtype)
@@ -76,7 +96,8 @@ class Problem:
     def with_fixed_users(self, z: Tensor) -> Problem:
         """The same with users' inputs taken from `z` once, and no longer following it."""
 
-        def fixed(model: AlphaRec) -> AlphaRec:
+        def fixed(model: Backbone) -> Backbone:
+            assert isinstance(model, AlphaRec)
             with torch.no_grad():
                 return replace(model, user_inputs=model.pooled(z))
 
@@ -102,8 +123,11 @@ def load_problem(settings: TrainSettings, comm: Comm, device: torch.device) -> P
         if not 0 < int(chosen.sum()) < user.numel():
             raise UserError(f"bilevel.outer_share: {settings.bilevel.outer_share} leaves one level without pairs")
 
-    def backbone(u: Tensor, i: Tensor) -> AlphaRec:
+    def backbone(u: Tensor, i: Tensor) -> Backbone:
         graph = build_graph(u, i, dataset.n_users, dataset.n_items, DTYPES[model.dtype]).to(device)
+        if training.id_embeddings:
+            layers = model.layers if training.method == "lightgcn" else 0
+            return IdEmbeddings(graph, Sharded(comm), layers, model.loss, model.tau, model.l2)
         return AlphaRec(graph, Sharded(comm), model.layers, model.tau)
 
     known = Csr.of(user, item, dataset.n_users) if model.exclude_known else None
@@ -141,14 +165,14 @@ def check_fits(settings: TrainSettings, dataset: Dataset, workers: int) -> None:
             "(model.output); lower --cluster.workers"
         )
     name = settings.balance.group
-    if settings.training.method != "alpharec" and name not in dataset.groups:
+    if settings.training.balances and name not in dataset.groups:
         known = ", ".join(dataset.groups) or "none"
         raise UserError(f"balance.group: {dataset.folder} has no group table {name!r}; it has: {known}")
 
 
 def _membership(settings: TrainSettings, dataset: Dataset) -> Membership | None:
     """The group table that training balances; None for a method that balances none."""
-    if settings.training.method == "alpharec":
+    if not settings.training.balances:
         return None
     table = dataset.groups[settings.balance.group]
     n = dataset.n_items if table.entity == "item" else dataset.n_users

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -20,6 +19,7 @@ from bifair_dist.embedding.representations import read_rows
 from bifair_dist.errors import UserError
 from bifair_dist.evaluation.ranking import full_ranking
 from bifair_dist.parallel.comm import Comm
+from bifair_dist.training.id_rows import read_ids
 from bifair_dist.training.problem import load_problem
 from bifair_dist.training.run_folder import is_finished
 
@@ -63,15 +63,16 @@ def recommend(settings: RecommendSettings) -> pd.DataFrame:
 
 @torch.no_grad()
 def nodes_of(run: Path) -> tuple[Tensor, Tensor, Dataset]:
-    """(users [U, D], items [N, D], both rows of length 1, dataset) of a finished run, whose cosines are its scores."""
+    """(users [U, D], items [N, D], dataset) of a finished run, whose inner products are its scores."""
     problem = load_problem(load(TrainSettings(), run / "config.yaml"), Comm(), torch.device("cpu"))
     dataset, model = problem.dataset, problem.settings.model
+    if problem.settings.training.id_embeddings:
+        return *problem.ranking_model.ranking_rows({}, read_ids(run, dataset, model.dtype)), dataset
     rows = read_rows(run / "item_representations", dataset.item_ids, 0, dataset.n_items, model.dtype)
     theta = {name: t.to(problem.dtype) for name, t in load_file(run / "projector.safetensors").items()}
     if model.users == "frozen":
         problem = problem.with_fixed_users(problem.first_z())
-    user_rows, item_rows = problem.ranking_model.node_rows(theta, torch.from_numpy(rows))
-    return F.normalize(user_rows, dim=1), F.normalize(item_rows, dim=1), dataset
+    return *problem.ranking_model.ranking_rows(theta, torch.from_numpy(rows)), dataset
 
 
 def _users(settings: RecommendSettings, dataset: Dataset) -> Tensor:

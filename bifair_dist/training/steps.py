@@ -74,7 +74,7 @@ def build_step(
         z=state.z,
         places=places,
         theta_optimizer=theta_optimizer,
-        z_optimizer=_z_optimizer(settings, state.z) if phase.train_z else None,
+        z_optimizer=_z_optimizer(settings, state.z, phase.z_lr) if phase.train_z else None,
         balance=balance,
         membership=membership,
         ips=ips,
@@ -118,12 +118,10 @@ def _inner_level(
     return inner.theta, Workers(problem.comm, inner, inner_group), adam
 
 
-def _z_optimizer(settings: TrainSettings, z: Tensor) -> torch.optim.Optimizer:
+def _z_optimizer(settings: TrainSettings, z: Tensor, lr: float) -> torch.optim.Optimizer:
     if settings.deepspeed.offload_z_adam:
-        return HostAdam(
-            z, settings.bilevel.eta, "deepspeed" if settings.deepspeed.host_adam == "deepspeed" else "torch"
-        )
-    return torch.optim.Adam([z], settings.bilevel.eta, fused=True)
+        return HostAdam(z, lr, "deepspeed" if settings.deepspeed.host_adam == "deepspeed" else "torch")
+    return torch.optim.Adam([z], lr, fused=True)
 
 
 def epoch_key(epoch: int, phase: Phase) -> int:

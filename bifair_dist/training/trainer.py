@@ -14,6 +14,7 @@ from torch import Tensor
 
 from bifair_dist.bilevel.step import BilevelStep, StepRecord
 from bifair_dist.errors import UserError
+from bifair_dist.model.alpharec import AlphaRec
 from bifair_dist.model.projector import widths
 from bifair_dist.training.averaging import Average
 from bifair_dist.training.checkpoints import Checkpoints, Saved
@@ -46,7 +47,7 @@ class Trainer:
         self.report, self.inner_group = report, inner_group
         self.position = Position(0, problem.settings.training.patience)
         self._start, self._saved_at = time.monotonic(), -1
-        self._drift = Drift(state.z, problem.dataset.n_items, problem.comm)  # no checkpoint is loaded yet: this is Z0
+        self._drift = Drift(state.z, problem.n_rows, problem.comm)  # no checkpoint is loaded yet: this is Z0
 
     def run(self, phase: Phase, saved: Saved | None = None) -> None:
         """Train until the epochs are used up or validation has stopped improving; leave the best state in place.
@@ -58,7 +59,7 @@ class Trainer:
         per_epoch = problem.sampler.steps_per_epoch
         window = problem.settings.training.average * per_epoch
         average = Average(window, self.state.theta, self.state.z, phase.train_z)
-        snapshot = Snapshot(step, average, problem.dataset.n_items)
+        snapshot = Snapshot(step, average, problem.n_rows)
         if saved is not None:
             self.checkpoints.load(saved.name, snapshot.tensors())
             snapshot.restore(saved.state)
@@ -116,14 +117,14 @@ class Trainer:
         losses: Tensor,
         seconds: float,
     ) -> None:
-        problem, at = self.problem, self.position
+        problem, at, training = self.problem, self.position, self.problem.settings.training
         theta, z = average.averaged
         total = problem.comm.all_reduce_sum(torch.cat([losses, self._drift.squares(z)]), "log")
         result = self.evaluator.evaluate(problem.ranking_model, theta, z, "valid").summary
-        value = float(result[problem.settings.training.metric])
+        value = float(result[training.metric])
         better = at.best_value is None or value > at.best_value
         if better:
-            at.best_value, at.patience = value, problem.settings.training.patience
+            at.best_value, at.patience = value, training.patience
             at.best = self.checkpoints.name(at.total)
         else:
             at.patience -= 1
@@ -143,7 +144,8 @@ class Trainer:
                 "weights": None if step.balance is None else step.balance.averaged.tolist(),
                 "group": problem.settings.balance.group,
                 "moves_z": phase.train_z,
-                "z_drift": math.sqrt(float(total[2] / total[3])) if total[3] else 0.0,
+                # Id embeddings begin at random: how far they are from there says nothing.
+                "z_drift": 0.0 if training.id_embeddings or not total[3] else math.sqrt(float(total[2] / total[3])),
                 "began_with": self._began_with() if phase.fair else None,
                 "valid": result,
             }
@@ -170,10 +172,11 @@ class Trainer:
 
         Only where pooling stands before the first layer: behind it, the pooled rows change with theta.
         """
+        model = self.problem.model
+        if phase.train_z or not isinstance(model, AlphaRec) or model.user_inputs is not None:
+            return self.problem
         d, h, _ = widths(self.state.theta)
-        if self.problem.model.user_inputs is None and not phase.train_z and h > d:
-            return self.problem.with_fixed_users(self.state.z)
-        return self.problem
+        return self.problem.with_fixed_users(self.state.z) if h > d else self.problem
 
     def _diverged(self, phase: Phase, s: int, pairs: int) -> UserError:
         last = self.checkpoints.last

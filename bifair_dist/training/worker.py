@@ -13,10 +13,12 @@ import torch.distributed as dist
 
 from bifair_dist.config import TrainSettings, flatten
 from bifair_dist.errors import UserError
+from bifair_dist.model.id_embeddings import IdEmbeddings
 from bifair_dist.parallel.comm import Comm
 from bifair_dist.tracking import open_tracker
 from bifair_dist.training.checkpoints import Checkpoints, Saved
 from bifair_dist.training.evaluator import Evaluation, Evaluator, Split
+from bifair_dist.training.id_rows import write_users
 from bifair_dist.training.lease import Owner, check_fence
 from bifair_dist.training.outputs import write_json, write_projector, write_recommendations, write_representations
 from bifair_dist.training.phases import phases_of
@@ -83,8 +85,9 @@ def _train(settings: TrainSettings, place: Place, comm: Comm, log: RunLog, attem
     dataset = problem.dataset
     evaluator = Evaluator(dataset, comm, settings.training.k)
     folder = log.folder
+    vectors = "vectors of items and users" if settings.training.id_embeddings else "item vectors"
     log.say(
-        f"{dataset.n_users:,} users, {dataset.n_items:,} items, {len(dataset.train):,} training pairs; item vectors "
+        f"{dataset.n_users:,} users, {dataset.n_items:,} items, {len(dataset.train):,} training pairs; {vectors} "
         f"{z.shape[1]} wide, {z.shape[0]:,} rows on each of {comm.size} worker{'s' if comm.size > 1 else ''}"
     )
     where = settings.checkpoint.folder
@@ -137,8 +140,12 @@ def _measure(problem: Problem, state: State, evaluator: Evaluator) -> dict[str, 
 
 def _write(folder: Path, problem: Problem, state: State, test: Evaluation, metrics: dict[str, Any]) -> None:
     comm, dataset = problem.comm, problem.dataset
-    about = {"model": "bifair_dist", "run": folder.name, "started_from": problem.settings.data.representations}
-    write_representations(folder / "item_representations", dataset, state.z, comm, about)
+    about = {"model": "bifair_dist", "run": folder.name, "started_from": problem.started_from}
+    z = state.z
+    if isinstance(problem.ranking_model, IdEmbeddings):
+        users, z = problem.ranking_model.own_rows(state.z)
+        write_users(folder / "user_embeddings", dataset, users, comm, about)
+    write_representations(folder / "item_representations", dataset, z, comm, about)
     write_recommendations(folder / "recommendations.parquet", dataset, test, comm)
     if comm.rank == 0:
         write_projector(folder / "projector.safetensors", state.theta)

@@ -9,11 +9,14 @@ from bifair_dist.planning.work import GRAM_RULES, Work
 
 
 def work_of_case(case: Case, size: int, element: int) -> Work:
-    """The step of `case` on `size` workers."""
+    """The step of `case` on `size` workers. Id embeddings: nothing is pooled or projected, all rows are one matrix."""
+    ids = case.ids != ""
     return Work(
-        workers=size, n_items=case.n_items, n_users=case.n_users, n_pairs=case.n_pairs, d=case.d, h=case.h, k=case.k,
-        batch=case.batch_size, negatives=case.negatives, n_groups=case.n_groups, linear=case.projector == "linear",
-        shared=case.shared, follow=case.users == "follow", balanced=case.strength > 0, gram=case.rule in GRAM_RULES,
+        workers=size, n_items=case.n_rows, n_users=0 if ids else case.n_users, n_pairs=case.n_pairs,
+        d=0 if ids else case.d, h=case.h, k=case.k, batch=case.batch_size, negatives=case.negatives,
+        n_groups=case.n_groups, linear=ids or case.projector == "linear",
+        shared=case.shared, follow=case.users == "follow" and not ids, balanced=case.strength > 0,
+        gram=case.rule in GRAM_RULES,
         refresh=case.refresh, exact=case.method == "exact", xi=case.xi, inner_steps=case.inner_steps,
         train_theta=case.train_theta, train_z=case.train_z, element=element,
     )  # fmt: skip
@@ -24,4 +27,7 @@ def step_bytes(
 ) -> dict[str, int]:
     """Bytes by tag that `rank` sends in step `count`."""
     work = work_of_case(case, size, element)
-    return {tag: n for tag, n in step_traffic(work, rank, count, examples, outer_examples).sent.items() if n}
+    sent = step_traffic(work, rank, count, examples, outer_examples).sent
+    if case.ids and case.layers > 0:  # the batch's rows of E itself, for l2, beside those of the outputs
+        sent["batch"] *= 2
+    return {tag: n for tag, n in sent.items() if n}

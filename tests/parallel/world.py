@@ -25,8 +25,10 @@ from bifair_dist.evaluation.groups import GroupMembership
 from bifair_dist.evaluation.metrics import evaluate
 from bifair_dist.evaluation.ranking import full_ranking
 from bifair_dist.model.alpharec import AlphaRec
+from bifair_dist.model.backbone import Backbone
 from bifair_dist.model.batch import Batch
 from bifair_dist.model.graph import build_graph
+from bifair_dist.model.id_embeddings import IdEmbeddings
 from bifair_dist.model.projector import Theta, init_theta
 from bifair_dist.parallel.comm import Comm, row_range, shard_rows
 from bifair_dist.parallel.layout import Sharded
@@ -70,6 +72,13 @@ class Case:
     outer: Literal["same", "next", "other"] = "same"
     train_theta: bool = True
     train_z: bool = True
+    ids: Literal["", "bpr", "info_nce"] = ""  # id embeddings in Z's place, on this loss
+    layers: int = 2
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of Z."""
+        return self.n_items + self.n_users * (self.ids != "")
 
 
 CASES: dict[str, Case] = {
@@ -93,6 +102,9 @@ CASES: dict[str, Case] = {
     "plain loss": Case(strength=0.0),
     "theta only": Case(train_z=False, rule="reweight"),
     "Z only": Case(train_theta=False),
+    "MF, BPR": Case(ids="bpr", layers=0, strength=0.0, train_theta=False),
+    "LightGCN, BPR": Case(ids="bpr", shared=False, strength=0.0, train_theta=False),
+    "LightGCN, InfoNCE": Case(ids="info_nce", strength=0.0, train_theta=False),
 }  # fmt: skip
 SINGLE = (
     "plain", "pool before the first layer", "linear projector", "negatives per example", "several groups or none",
@@ -110,7 +122,7 @@ class Data:
     outer: Tensor  # bool, pairs that belong to the outer level where it has its own
     test_user: Tensor
     test_item: Tensor
-    z: Tensor  # float64 [N, d]
+    z: Tensor  # float64 [N, d]; id embeddings [N + U, k]
     entity_index: Tensor
     group_index: Tensor
 
@@ -136,7 +148,7 @@ def make_data(case: Case) -> Data:
         entity = torch.arange(entities)
         group = torch.randint(0, case.n_groups - 1, (entities,), generator=rng)
         group[-3:] = case.n_groups - 1
-    z = torch.randn(n, case.d, generator=rng, dtype=torch.float64)
+    z = torch.randn(case.n_rows, case.k if case.ids else case.d, generator=rng, dtype=torch.float64)
     outer = torch.rand(e, generator=rng) < 0.3
     return Data(user[:e], item[:e], outer, user[e:], item[e:], F.normalize(z, dim=1), entity, group)
 
@@ -154,14 +166,15 @@ def gather(rows: Tensor, n: int, comm: Comm) -> Tensor:
     return torch.cat(comm.all_gather(rows, "test"))[:n].clone()
 
 
-InnerLevel = tuple[Theta, Places, torch.optim.Optimizer]
+InnerLevel = tuple[Theta, Places, torch.optim.Optimizer | None]
 """theta as leaves, where its gradient comes from, and what moves it."""
 
 
-def under_ddp(model: AlphaRec, theta: Theta, comm: Comm, inner_group: dist.ProcessGroup | None) -> InnerLevel:
+def under_ddp(model: Backbone, theta: Theta, comm: Comm, inner_group: dist.ProcessGroup | None) -> InnerLevel:
     """The default strategy."""
     module = InnerLoss(theta, model)
-    return module.theta, Workers(comm, module, inner_group), torch.optim.Adam(module.parameters(), RATE)
+    adam = torch.optim.Adam(module.parameters(), RATE) if theta else None
+    return module.theta, Workers(comm, module, inner_group), adam
 
 
 def adam_of(z: Tensor) -> torch.optim.Optimizer:
@@ -192,11 +205,13 @@ def run_case(
     batches = sampler(inner, case.batch_size, "train")
     outer_batches = sampler(data.outer, 17, "outer")
     graph = build_graph(data.user[inner], data.item[inner], case.n_users, case.n_items, dtype)
-    model = AlphaRec(graph, Sharded(comm), tau=0.3)
     z = shard(data.z.to(dtype), comm)
-    if case.users == "frozen":
-        model = replace(model, user_inputs=model.pooled(z))
+    model: Backbone = AlphaRec(graph, Sharded(comm), tau=0.3)
     first = init_theta(case.d, case.h, case.k, case.projector, 5, dtype)
+    if case.ids:
+        model, first = IdEmbeddings(graph, Sharded(comm), case.layers, case.ids, tau=0.3, l2=0.01), {}
+    elif case.users == "frozen" and isinstance(model, AlphaRec):
+        model = replace(model, user_inputs=model.pooled(z))
     theta, places, theta_adam = inner_level(model, first, comm, inner_group)
     entity: Literal["item", "user"] = "user" if case.groups == "user" else "item"
     n_entities = case.n_users if entity == "user" else case.n_items
@@ -245,22 +260,22 @@ def run_case(
         }
         if record.g_z is not None and record.outer_loss is not None:
             entry["outer_loss"] = comm.all_reduce_sum(record.outer_loss, "test")
-            entry["g_z"] = gather(record.g_z, case.n_items, comm)
+            entry["g_z"] = gather(record.g_z, case.n_rows, comm)
         values = {name: value.detach().clone() for name, value in entry.items() if value is not None}
         steps.append({"values": values, "sent": sent, "sizes": [b - a for a, b in batch.slices]})
-    state = {"theta": _flat(step.theta), "Z": gather(z.detach(), case.n_items, comm)}
-    padding = z.detach()[row_range(case.n_items, comm.size, comm.rank)[1] - comm.rank * len(z) :]
+    state = {"theta": _flat(step.theta or {"": torch.zeros(0)}), "Z": gather(z.detach(), case.n_rows, comm)}
+    padding = z.detach()[row_range(case.n_rows, comm.size, comm.rank)[1] - comm.rank * len(z) :]
     return {"steps": steps, "state": state, "padding": padding.clone(), **rank_and_measure(case, data, step, comm)}
 
 
 @torch.no_grad()
 def rank_and_measure(case: Case, data: Data, step: BilevelStep, comm: Comm) -> dict[str, Any]:
     """Top-k lists of the trained state, those of this worker's users, and the metrics over all workers."""
-    user_rows, item_rows = step.model.node_rows(step.theta, step.z)
+    user_rows, item_rows = step.model.ranking_rows(step.theta, step.z)
     test = Csr.of(data.test_user, data.test_item, case.n_users)
     users = torch.nonzero(test.indptr.diff() > 0).squeeze(1)
     items, scores, mine = full_ranking(
-        F.normalize(user_rows, dim=1), F.normalize(item_rows, dim=1), n_users=case.n_users, n_items=case.n_items,
+        user_rows, item_rows, n_users=case.n_users, n_items=case.n_items,
         known=Csr.of(data.user, data.item, case.n_users), users=users, k=K, comm=comm, block=8,
     )  # fmt: skip
     labels = tuple(str(g) for g in range(case.n_groups))

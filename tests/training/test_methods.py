@@ -14,6 +14,7 @@ from small_runs import Small, history_of, metrics_of, run, theta_of, vectors_of
 from torch import Tensor
 
 from bifair_dist.bilevel.step import BilevelStep
+from bifair_dist.model.alpharec import AlphaRec
 from bifair_dist.model.batch import Batch
 from bifair_dist.training.checkpoints import Saved
 from bifair_dist.training.phases import Phase
@@ -57,6 +58,12 @@ def train(small: Small, folder: Path, changes: Mapping[str, Any]) -> Path:
     assert all(np.isfinite(record["loss"]) and record["loss"] > 0 for record in history_of(done))
     assert 0 < metrics_of(done)["test"]["recall@20"] < 1
     return done
+
+
+def inputs_of(problem: Problem) -> Tensor | None:
+    """The users' inputs that are held fixed."""
+    assert isinstance(problem.model, AlphaRec)
+    return problem.model.user_inputs
 
 
 def test_alpharec_leaves_z_bit_for_bit(small: Small, tmp_path: Path, trace: Trace) -> None:
@@ -107,7 +114,7 @@ def test_outer_data_valid_is_a_part_of_its_own(small: Small, tmp_path: Path, tra
     assert trace.problem.model.graph.n_edges == len(inner)
     assert trace.problem.ranking_model.graph.n_edges == len(train_pairs)
     if users == "frozen":  # the users' inputs of the inner level are made without the outer pairs
-        inputs, z = trace.problem.model.user_inputs, torch.from_numpy(vectors_of(small.representations))
+        inputs, z = inputs_of(trace.problem), torch.from_numpy(vectors_of(small.representations))
         mean = torch.zeros(trace.problem.dataset.n_users, n)
         mean[trace.problem.sampler.user, trace.problem.sampler.item] = 1
         assert inputs is not None
@@ -116,13 +123,16 @@ def test_outer_data_valid_is_a_part_of_its_own(small: Small, tmp_path: Path, tra
 
 def test_frozen_users_keep_their_inputs(small: Small, tmp_path: Path, trace: Trace) -> None:
     frozen = train(small, tmp_path, {"model.users": "frozen", "training.run_name": "frozen"})
-    assert trace.problem is not None and trace.problem.model.user_inputs is not None
+    assert trace.problem is not None
+    inputs = inputs_of(trace.problem)
+    assert inputs is not None
     z, pairs = vectors_of(small.representations), trace.problem.dataset.train
     mean = np.stack([z[pairs.item[pairs.user == u]].mean(0) for u in range(trace.problem.dataset.n_users)])
-    assert np.allclose(trace.problem.model.user_inputs.numpy(), mean, atol=1e-5)
+    assert np.allclose(inputs.numpy(), mean, atol=1e-5)
     follow = train(small, tmp_path, {"training.run_name": "follow"})
-    assert trace.problem.model.user_inputs is None
-    assert not np.allclose(*(vectors_of(f / "item_representations") for f in (frozen, follow)), atol=1e-5)
+    assert inputs_of(trace.problem) is None
+    one, other = (vectors_of(f / "item_representations") for f in (frozen, follow))
+    assert not np.allclose(one, other, atol=1e-5)
 
 
 def test_exact_and_finite_difference_agree(small: Small, tmp_path: Path) -> None:

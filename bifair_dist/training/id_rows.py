@@ -1,0 +1,55 @@
+"""The rows of E that a run of MF or LightGCN starts from, and the folder that keeps the users' after it.
+
+The items' vectors are in `item_representations/`, the users' beside them in `user_embeddings/`, in the same layout with
+users' ids in the place of items'.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bifair_dist.catalog.dataset import Dataset
+from bifair_dist.embedding.representations import read_rows, write_manifest, write_shard
+from bifair_dist.parallel.comm import Comm, row_range, shard_rows
+from bifair_dist.parallel.sampler import counter_generator
+
+STD = 0.1
+"""Standard deviation of the first vectors' entries: LightGCN's (He et al., SIGIR 2020, released code)."""
+
+BLOCK = 4096
+"""Rows drawn from one generator: a worker draws the blocks that its own rows lie in, and no others."""
+
+
+def first_rows(n: int, k: int, comm: Comm, seed: int, dtype: torch.dtype) -> Tensor:
+    """This worker's rows [m, k] of the first E [n, k], padded with zeros; E is the same for every worker count."""
+    start, stop = row_range(n, comm.size, comm.rank)
+    rows = torch.zeros(shard_rows(n, comm.size), k, dtype=dtype)
+    for block in range(start // BLOCK, -(-stop // BLOCK)):
+        first = block * BLOCK
+        rng = counter_generator(seed, "id embeddings", block)
+        drawn = STD * torch.randn(min(BLOCK, n - first), k, generator=rng, dtype=torch.float64)
+        here, end = max(first, start), min(first + len(drawn), stop)
+        rows[here - start : end - start] = drawn[here - first : end - first].to(dtype)
+    return rows
+
+
+def write_users(folder: Path, dataset: Dataset, rows: Tensor, comm: Comm, about: dict[str, Any]) -> None:
+    """`user_embeddings/`: every worker writes its own users [m_users, k] as a shard, the first one the manifest."""
+    start, stop = row_range(dataset.n_users, comm.size, comm.rank)
+    folder.mkdir(parents=True, exist_ok=True)
+    vectors = rows[: stop - start].detach().cpu().numpy()
+    shard = write_shard(folder, comm.rank, dataset.user_ids[start:stop], vectors) if stop > start else None
+    shards = comm.gather_objects(shard)
+    if comm.rank == 0:
+        write_manifest(folder, [s for s in shards if s is not None], about, ordered=True)
+
+
+def read_ids(run: Path, dataset: Dataset, dtype: str) -> Tensor:
+    """E [N + U, k] of a finished run, all of it."""
+    items = read_rows(run / "item_representations", dataset.item_ids, 0, dataset.n_items, dtype)
+    users = read_rows(run / "user_embeddings", dataset.user_ids, 0, dataset.n_users, dtype)
+    return torch.cat([torch.from_numpy(items), torch.from_numpy(users)])

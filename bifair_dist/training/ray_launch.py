@@ -66,8 +66,8 @@ def train_on_ray(settings: TrainSettings, folder: Path, owner: Owner, callbacks:
         start_ray(settings)
     try:
         resources = ray.cluster_resources()
-        gpus = _gpus(settings, resources)
-        _check_fits(settings, resources, gpus)
+        gpus = gpus_each(settings, resources)
+        check_resources(settings, resources, gpus)
         # Ray declares a whole number only, and documents the pair.
         workers: Any = (cluster.min_workers, cluster.workers) if cluster.min_workers else cluster.workers
         trainer = TorchTrainer(
@@ -147,15 +147,16 @@ def _cpus_wanted(settings: TrainSettings) -> int:
     return int(settings.cluster.workers * settings.cluster.cpus_per_worker + 0.999)
 
 
-def _gpus(settings: TrainSettings, resources: dict[str, float]) -> float:
+def gpus_each(settings: TrainSettings, resources: dict[str, float]) -> float:
+    """GPUs of each worker: as many as asked for, else one where the cluster has one for each."""
     asked = settings.cluster.gpus_per_worker
     if asked >= 0:
         return asked
     return 1.0 if resources.get("GPU", 0) >= settings.cluster.workers else 0.0
 
 
-def _check_fits(settings: TrainSettings, resources: dict[str, float], gpus: float) -> None:
-    """Ray would wait for resources that never come; say so at once."""
+def check_resources(settings: TrainSettings, resources: dict[str, float], gpus: float) -> None:
+    """Ray would wait for resources that never come; say so at once. Raises `UserError`."""
     fewest, workers = settings.cluster.min_workers, settings.cluster.workers
     if fewest > workers:
         raise UserError(f"cluster.min_workers: {fewest} is more than cluster.workers, which is {workers}; lower it")

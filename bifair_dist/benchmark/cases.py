@@ -1,0 +1,60 @@
+"""What is measured: one catalogue on some workers, and the sweeps that make several of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from bifair_dist.benchmark.settings import BenchmarkSettings
+from bifair_dist.config import override
+from bifair_dist.errors import UserError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """N, U, E, d, B and G on W workers."""
+
+    items: int
+    users: int
+    pairs: int
+    width: int
+    batch: int
+    groups: int
+    workers: int
+
+
+def sweeps(settings: BenchmarkSettings) -> dict[str, list[Case]]:
+    """The cases of every sweep, smallest first. Raises `UserError` where a size cannot be had."""
+    scale, model = settings.scale, settings.model
+    numbers = sorted(set(scale.workers))
+    base = Case(
+        items=scale.items, users=scale.users, pairs=scale.pairs, width=scale.width, batch=settings.training.batch,
+        groups=scale.groups, workers=numbers[-1],
+    )  # fmt: skip
+    found: dict[str, list[Case]] = {}
+    for name in scale.sweeps:
+        if name == "strong":
+            found[name] = [replace(base, workers=w) for w in numbers]
+        elif name == "weak":
+            found[name] = [
+                replace(base, workers=w, items=w * base.items, users=w * base.users, pairs=w * base.pairs)
+                for w in numbers
+            ]
+        else:
+            found[name] = [replace(base, **{name: f * getattr(base, name)}) for f in (1, *sorted(scale.factors))]
+    for case in (case for cases in found.values() for case in cases):
+        if 2 * case.pairs > case.items * case.users:
+            raise UserError(
+                f"scale.pairs: {case.pairs:,} distinct pairs of {case.users:,} users and {case.items:,} items take too "
+                "long to draw; lower it to half of all pairs"
+            )
+        if case.workers > model.output:
+            raise UserError(
+                f"scale.workers: {case.workers} workers, but each needs a column of the model's space, which has "
+                f"{model.output} (model.output)"
+            )
+    return found
+
+
+def settings_of(settings: BenchmarkSettings, case: Case) -> BenchmarkSettings:
+    """The settings with the batch of the case."""
+    return override(settings, {"training.batch": case.batch})

@@ -1,0 +1,61 @@
+"""Settings of `jobs/benchmark.py`: those of a training, and the catalogue and sweeps to measure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bifair_dist.config.settings import Settings, section, setting
+from bifair_dist.config.train import TrainSettings
+from bifair_dist.errors import UserError
+
+SWEEPS = ("strong", "weak", "items", "width", "pairs", "batch", "groups")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ScaleSettings(Settings):
+    """The generated catalogue, and along what it grows."""
+
+    items: int = setting(4_000, "items of the smallest catalogue", unit="items", why="seconds on a core", at_least=2)
+    users: int = setting(2_000, "its users", unit="users", why="half of the items", at_least=2)
+    pairs: int = setting(60_000, "its training pairs, power-law degrees", unit="pairs", why="30 a user", at_least=2)
+    width: int = setting(256, "columns of its item vectors", unit="columns", why="a small encoder", at_least=1)
+    groups: int = setting(9, "groups of its items", unit="groups", why="as many as genres", at_least=1)
+    workers: tuple[int, ...] = setting(
+        (1, 2), "numbers of workers, with commas; under torchrun its own is the only one", unit="processes",
+        why="the cores of a small machine", at_least=1,
+    )  # fmt: skip
+    sweeps: tuple[str, ...] = setting(
+        SWEEPS,
+        "strong: one catalogue on more workers; weak: a catalogue that grows with them; items, width, pairs, batch, "
+        "groups: that size grows, on the most workers", unit="names", why="all",
+    )  # fmt: skip
+    factors: tuple[int, ...] = setting(
+        (2, 4), "times the smallest size in a sweep of a size", unit="times", why="three points show a line", at_least=2
+    )
+    steps: int = setting(
+        3, "timed steps of each kind, after one that is not; the median counts", unit="steps", why="minutes in all",
+        at_least=1,
+    )  # fmt: skip
+    ranked: int = setting(
+        1_000, "users to rank the whole catalogue for", unit="users", why="shows users a second", at_least=1
+    )
+    output: str = setting("benchmark", "folder for benchmark.json and benchmark.md", unit="path")
+
+    def check(self) -> None:
+        """Every sweep is one that there is."""
+        for name in self.sweeps:
+            if name not in SWEEPS:
+                raise UserError(f"scale.sweeps: unknown sweep {name!r}; there is: {', '.join(SWEEPS)}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BenchmarkSettings(TrainSettings):
+    """Settings of `jobs/benchmark.py`; data, checkpoint and tracking are not read."""
+
+    scale: ScaleSettings = section(ScaleSettings)
+
+    def check(self) -> None:
+        """As for a training; methods without item vectors are not measured."""
+        TrainSettings.check(self)  # super() without arguments does not work in a dataclass with slots
+        if self.training.method in ("mf", "lightgcn"):
+            raise UserError(f"training.method: {self.training.method} trains no item vectors and is not measured here")

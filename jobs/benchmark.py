@@ -1,0 +1,56 @@
+"""Measure training steps and full ranking on generated catalogues of any size, on any number of workers.
+
+    python jobs/benchmark.py                                    small sizes on 1 and 2 Ray Train workers, 2 minutes
+    python jobs/benchmark.py --cluster.launcher inline          the same without Ray, as processes of this machine
+    python jobs/benchmark.py --scale.sweeps strong --scale.workers 1,2,4,8 --scale.items 1e6 --scale.users 5e5 \\
+        --scale.pairs 2e7 --scale.width 1024
+    torchrun --nproc-per-node 2 jobs/benchmark.py               the cases of two workers
+    ray job submit --working-dir . -- python jobs/benchmark.py --scale.workers 1,2,4,8 --scale.output /shared/benchmark
+
+Strong and weak scaling over workers; growth in items, width, pairs, batch and groups; a step by pass and operation;
+bytes by collective; peak memory; users ranked a second. All settings of jobs/train.py count. Writes benchmark.json
+and benchmark.md with commit and hardware. Seconds mean something on an idle machine only.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also runs where the package is not installed
+
+from bifair_dist.benchmark.settings import BenchmarkSettings
+from bifair_dist.config import flatten, parse
+from bifair_dist.errors import run_job
+
+
+def main() -> None:
+    """Read the settings, measure, write."""
+    settings = parse(BenchmarkSettings(), description=__doc__ or "")
+    from bifair_dist.benchmark.cases import sweeps
+    from bifair_dist.benchmark.launch import run_cases
+    from bifair_dist.benchmark.record import record
+    from bifair_dist.benchmark.table import report
+
+    load = os.getloadavg()
+    wanted = sweeps(settings)
+    cases = [case for found in wanted.values() for case in found]
+    results = run_cases(settings, cases, lambda line: print(line, flush=True))
+    if results is None:
+        return
+    about = record(["bifair_dist", "jobs/benchmark.py"], f"threads of a worker: {settings.cluster.threads}", load)
+    measured = {name: [results[case] for case in found if case in results] for name, found in wanted.items()}
+    measured = {name: found for name, found in measured.items() if found}
+    folder = Path(settings.scale.output)
+    folder.mkdir(parents=True, exist_ok=True)
+    whole = {"about": about, "settings": flatten(settings), "sweeps": measured}
+    (folder / "benchmark.json").write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
+    text = report(about, measured)
+    (folder / "benchmark.md").write_text(text, encoding="utf-8")
+    print(f"\n{text}\nwritten to {folder}", flush=True)
+
+
+if __name__ == "__main__":
+    run_job(main)

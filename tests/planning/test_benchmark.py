@@ -1,0 +1,110 @@
+"""`jobs/benchmark.py` runs, on sizes at which its seconds mean nothing; its counts mean what they say."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from bifair_dist.benchmark.cases import Case, sweeps
+from bifair_dist.benchmark.clock import Clock
+from bifair_dist.benchmark.measure import by, measure
+from bifair_dist.benchmark.settings import BenchmarkSettings
+from bifair_dist.benchmark.table import report
+from bifair_dist.config import override
+from bifair_dist.errors import UserError
+from bifair_dist.model import alpharec
+from bifair_dist.parallel.comm import Comm
+
+ROOT = Path(__file__).resolve().parents[2]
+SMALL = {
+    "scale.items": 120, "scale.users": 60, "scale.pairs": 900, "scale.width": 24, "scale.groups": 3,
+    "scale.steps": 2, "scale.ranked": 50, "training.batch": 128, "model.hidden": 16,
+}  # fmt: skip
+CASE = Case(items=120, users=60, pairs=900, width=24, batch=128, groups=3, workers=1)
+
+
+def settings(**changed: object) -> BenchmarkSettings:
+    return override(BenchmarkSettings(), {**SMALL, **{k.replace("__", "."): v for k, v in changed.items()}})
+
+
+def test_sweeps() -> None:
+    found = sweeps(settings(scale__workers="2,1", scale__factors="4,2"))
+    assert [c.workers for c in found["strong"]] == [1, 2] and len({(c.items, c.pairs) for c in found["strong"]}) == 1
+    assert [(c.workers, c.items, c.users, c.pairs) for c in found["weak"]] == [(1, 120, 60, 900), (2, 240, 120, 1800)]
+    for name in ("items", "width", "pairs", "batch", "groups"):
+        first, *_ = found[name]
+        assert [getattr(c, name) // getattr(first, name) for c in found[name]] == [1, 2, 4]
+        assert {c.workers for c in found[name]} == {2}
+
+
+def test_errors() -> None:
+    with pytest.raises(UserError, match=r"^scale\.sweeps: unknown sweep 'sideways'; there is: strong, weak"):
+        settings(scale__sweeps="sideways")
+    with pytest.raises(UserError, match=r"^scale\.pairs: 3,600 distinct pairs of 60 users and 100 items"):
+        sweeps(settings(scale__items=100))
+    with pytest.raises(UserError, match=r"^scale\.workers: 65 workers"):
+        sweeps(settings(scale__workers="65"))
+
+
+def test_own_seconds_add_up_to_the_whole() -> None:
+    clock = Clock()
+    nap = clock.timed(time.sleep, operation="nap")
+
+    def outer() -> None:
+        time.sleep(0.02)
+        nap(0.03)
+
+    start = time.perf_counter()
+    clock.timed(outer, part="outer")()
+    whole = time.perf_counter() - start
+    assert set(clock.seconds) == {("outer", "nap"), ("outer", "other")}
+    assert clock.seconds["outer", "nap"] >= 0.03 and clock.seconds["outer", "other"] >= 0.02
+    assert sum(clock.seconds.values()) == pytest.approx(whole, abs=5e-3)
+
+
+def test_a_case() -> None:
+    """Every pass and operation is there, their seconds are the step's, and nothing stays wrapped."""
+    before = alpharec.first, torch.autograd.grad, Comm.all_to_all
+    result = measure(settings(), CASE, Comm(), None, torch.device("cpu"))
+    assert before == (alpharec.first, torch.autograd.grad, Comm.all_to_all)
+    for kind in ("plain", "new_weights"):
+        parts = result[f"{kind}_parts"]
+        assert sum(by(parts, 0).values()) == pytest.approx(sum(by(parts, 1).values()))
+        assert sum(by(parts, 0).values()) == pytest.approx(result[f"{kind}_seconds"], rel=0.5)  # medians of each part
+        passes = {"inner gradient", "outer gradients", "perturbed passes", "optimiser", "other"}
+        assert set(by(parts, 0)) == passes | ({"Gram and weights"} if kind == "new_weights" else set())
+        assert set(by(parts, 1)) == {"projection", "propagation", "loss", "backward", "exchange", "other"}
+    assert result["plain_sent"] == {} and result["peak_bytes"] > 0 and result["ranked_users_per_second"] > 0
+    text = report(["- a record"], {"strong": [result]})
+    assert "| 1 | 120 | 60 | 900 | 24 | 128 | 3 |" in text and "| perturbed passes |" in text
+    assert "nothing: one worker" in text
+
+
+def test_the_job_on_two_workers(tmp_path: Path) -> None:
+    """As processes of this machine; its bytes are the plan's."""
+    from bifair_dist.planning.traffic import step_traffic
+    from bifair_dist.planning.work import Sizes, work_of
+    from bifair_dist.training.phases import phases_of
+
+    words = [f"--{key}={value}" for key, value in SMALL.items()]
+    words += ["--scale.workers", "2", "--scale.sweeps", "strong", "--cluster.launcher", "inline"]
+    command = [sys.executable, "jobs/benchmark.py", *words, "--scale.output", str(tmp_path)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "benchmark.md").read_text() in done.stdout
+    whole = json.loads((tmp_path / "benchmark.json").read_text())
+    (result,) = whole["sweeps"]["strong"]
+    sizes = Sizes(items=120, users=60, pairs=900, width=24, groups=3)
+    work = work_of(settings(), sizes, phases_of(settings())[-1], 2)
+    for kind, count in (("plain", 1), ("new_weights", 0)):
+        ranks = [step_traffic(work, rank, count).sent for rank in range(2)]
+        assert result[f"{kind}_sent"] == {tag: max(r[tag] for r in ranks) for tag in ranks[0]}
+    assert "commit" in whole["about"][0] and whole["settings"]["scale.items"] == 120

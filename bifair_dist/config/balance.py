@@ -7,7 +7,7 @@ from typing import Literal
 
 from bifair_dist.config.settings import Settings, setting
 
-Rule = Literal["entropy", "entropy_mgda", "mgda", "group_dro", "reweight", "uniform", "erm", "ips"]
+Rule = Literal["entropy", "entropy_mgda", "mgda", "group_dro", "streaming_dro", "reweight", "uniform", "erm", "ips"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,8 +47,12 @@ class BalanceSettings(Settings):
         why="keeps every group's weight off zero", above=0,
     )  # fmt: skip
     dro_step: float = setting(
-        0.1, "group_dro: step of the exponential weights", unit="per unit of loss", above=0,
+        0.1, "group_dro, streaming_dro: step of the exponential weights", unit="per unit of loss", above=0,
         why="reacts within tens of recomputations",
+    )  # fmt: skip
+    stream_rate: float = setting(
+        0.1, "streaming_dro: share of the present loss in the running average of a group's losses", unit="share",
+        why="that of Acharya et al. (ECIR 2025)", above=0, at_most=1,
     )  # fmt: skip
     ips_power: float = setting(
         0.5, "ips: an item's propensity is its share of the most popular item's positives, to this power", unit="power",

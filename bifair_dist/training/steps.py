@@ -101,6 +101,7 @@ def _balance(settings: TrainSettings, membership: Membership) -> GroupBalance:
         refresh_every=s.refresh,
         average=s.average,
         catalogue_sizes=membership.sizes,
+        stream_rate=s.stream_rate,
     )
 
 

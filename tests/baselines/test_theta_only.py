@@ -9,7 +9,7 @@ import pytest
 from small_runs import Small, history_of, metrics_of, run, theta_of, vectors_of
 
 
-@pytest.mark.parametrize("rule", ["reweight", "ips", "group_dro", "mgda", "uniform"])
+@pytest.mark.parametrize("rule", ["reweight", "ips", "group_dro", "streaming_dro", "mgda", "uniform"])
 def test_rule_trains_the_projector_alone(small: Small, tmp_path: Path, rule: str) -> None:
     changes = {"training.method": "theta_only", "balance.rule": rule, "balance.fairness_strength": 1.0}
     done = run(small, tmp_path / "runs", changes)
@@ -24,9 +24,9 @@ def test_rule_trains_the_projector_alone(small: Small, tmp_path: Path, rule: str
 def test_strength_is_the_dial_of_ips(small: Small, tmp_path: Path) -> None:
     """At 0 it is the plain loss bit by bit; and it reaches the trainer at all."""
     common = {"training.method": "theta_only", "balance.rule": "ips"}
-    thetas = [
-        theta_of(run(small, tmp_path / "runs", common | {"balance.fairness_strength": s, "balance.ips_power": p}))
-        for s, p in ((0.0, 0.5), (0.0, 2.0), (1.0, 0.5))
-    ]
+    thetas = []
+    for s, p in ((0.0, 0.5), (0.0, 2.0), (1.0, 0.5)):
+        own = {"balance.fairness_strength": s, "balance.ips_power": p, "training.run_name": f"{s}-{p}"}
+        thetas.append(theta_of(run(small, tmp_path / "runs", common | own)))
     assert all(np.array_equal(thetas[0][n], thetas[1][n]) for n in thetas[0])
     assert any(not np.array_equal(thetas[0][n], thetas[2][n]) for n in thetas[0])

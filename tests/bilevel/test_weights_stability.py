@@ -23,7 +23,7 @@ def test_rounding_does_not_decide(rule: str, share: float) -> None:
         losses = rng.uniform(2, 6, n)
         rows = rng.standard_normal((n, n + 2)) + share * rng.standard_normal(n + 2)
         gram, noise = rows @ rows.T, rng.standard_normal((n, n)) * 1e-15
-        context = RuleContext(torch.ones(n), torch.ones(n), torch.full((n,), 1 / n))
+        context = RuleContext(torch.ones(n), torch.ones(n), torch.full((n,), 1 / n), torch.zeros(n))
         weights = solve(torch.from_numpy(losses), torch.from_numpy(gram), context)
         bumped = solve(
             torch.from_numpy(losses * (1 + noise[0])), torch.from_numpy(gram * (1 + noise + noise.T)), context

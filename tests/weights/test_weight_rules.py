@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from weights_problems import KINDS, context, problem
 
 from bifair_dist.bilevel.weights import RULES, RuleContext, make_rule
+from bifair_dist.bilevel.weights.balance import GroupBalance
 from bifair_dist.errors import UserError
 
 SOLVED = ("entropy", "mgda", "entropy_mgda")
@@ -45,7 +46,7 @@ def test_permuting_groups_permutes_weights(name):
         losses, gram = problem(7, 6, kind)
         order = torch.tensor(np.random.default_rng(2).permutation(6))
         ctx = context(6)
-        permuted = RuleContext(ctx.counts[order], ctx.catalogue_sizes[order], ctx.previous[order])
+        permuted = RuleContext(ctx.counts[order], ctx.catalogue_sizes[order], ctx.previous[order], ctx.streamed[order])
         steps = {"frank_wolfe_steps": 2000}
         straight = weights(name, losses, gram, ctx, **steps)
         turned = weights(name, losses[order.numpy()], gram[np.ix_(order, order)], permuted, **steps)
@@ -145,6 +146,44 @@ def test_group_dro_survives_large_losses_and_vanished_weights():
     previous = torch.tensor([1.0, 0.0], dtype=torch.float64)
     w = make_rule("group_dro", dro_step=1.0)(torch.tensor([0.0, 1e4], dtype=torch.float64), None, context(2, previous))
     assert w.tolist() == [0.0, 1.0]
+
+
+def test_streaming_dro_known_answer():
+    """Two recomputations by hand; the second group is absent from the second one, so its average stays."""
+    balance = GroupBalance(
+        make_rule("streaming_dro", dro_step=0.5), strength=1.0, refresh_every=1, average=0.0,
+        catalogue_sizes=torch.ones(3), stream_rate=0.25,
+    )  # fmt: skip
+    balance.update(torch.tensor([4.0, 8.0, 2.0]), None, torch.ones(3))
+    first = np.exp(0.5 * np.array([1.0, 2.0, 0.5]))
+    assert balance.raw.numpy() == pytest.approx(first / first.sum(), rel=1e-14)
+    balance.update(torch.tensor([8.0, 99.0, 2.0]), None, torch.tensor([1.0, 0.0, 1.0]))
+    assert balance.streamed.tolist() == pytest.approx([0.75 * 1.0 + 2.0, 2.0, 0.75 * 0.5 + 0.5], rel=1e-14)
+    second = first / first.sum()
+    shared = 1 - second[1]
+    second[[0, 2]] *= np.exp(0.5 * np.array([2.75, 0.875]))
+    second[[0, 2]] *= shared / second[[0, 2]].sum()
+    assert balance.raw.numpy() == pytest.approx(second, rel=1e-14)
+    again = GroupBalance(
+        balance.rule, strength=1.0, refresh_every=1, average=0.0, catalogue_sizes=torch.ones(3), stream_rate=0.25
+    )
+    again.load_state_dict(balance.state_dict())
+    for b in (balance, again):
+        b.update(torch.tensor([1.0, 1.0, 1.0]), None, torch.ones(3))
+    assert torch.equal(balance.raw, again.raw)
+
+
+def test_streaming_dro_at_rate_one_is_group_dro():
+    losses = torch.tensor([1.0, 2.0, 4.0], dtype=torch.float64)
+    both = []
+    for name in ("streaming_dro", "group_dro"):
+        balance = GroupBalance(
+            make_rule(name), strength=1.0, refresh_every=1, average=0.0, catalogue_sizes=torch.ones(3), stream_rate=1.0
+        )
+        for _ in range(3):
+            balance.update(losses, None, torch.ones(3))
+        both.append(balance.raw)
+    assert torch.equal(*both)
 
 
 def test_fixed_rules_known_answers():

@@ -31,4 +31,5 @@ def context(n: int, previous: Tensor | None = None) -> RuleContext:
         counts=torch.arange(1, n + 1, dtype=torch.float64),
         catalogue_sizes=torch.arange(n, 0, -1, dtype=torch.float64),
         previous=torch.full((n,), 1.0 / n, dtype=torch.float64) if previous is None else previous,
+        streamed=torch.linspace(2.0, 6.0, n, dtype=torch.float64),
     )

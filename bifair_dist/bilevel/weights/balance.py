@@ -30,11 +30,18 @@ class GroupBalance:
 
     `weights` and `raw` are float64[G] on the CPU: tiny, and the same on every rank. Until the first update they are
     uniform. A group absent from the batch at an update keeps the weight it had; the rule shares out the rest among
-    those present.
+    those present. `streamed` float64[G] is a running average of the groups' losses, for the rule that asks for it.
     """
 
     def __init__(
-        self, rule: WeightRule, *, strength: float, refresh_every: int, average: float, catalogue_sizes: Tensor
+        self,
+        rule: WeightRule,
+        *,
+        strength: float,
+        refresh_every: int,
+        average: float,
+        catalogue_sizes: Tensor,
+        stream_rate: float = 0.1,
     ) -> None:
         """Set up.
 
@@ -44,15 +51,18 @@ class GroupBalance:
             refresh_every: steps between two recomputations.
             average: share of the old weights that stays at a recomputation, in [0, 1).
             catalogue_sizes: [G], items (or users) of each group in the whole data set.
+            stream_rate: share of the present loss in the running average of a group's losses, in (0, 1].
         """
         self.rule = rule
         self.strength = strength
         self.refresh_every = refresh_every
         self.average = average
+        self.stream_rate = stream_rate
         self.catalogue_sizes = catalogue_sizes.detach().to("cpu", torch.float64)
         self.n_groups = len(catalogue_sizes)
         self.raw = torch.full((self.n_groups,), 1.0 / self.n_groups, dtype=torch.float64)
         self.averaged = self.raw.clone()
+        self.streamed = torch.zeros_like(self.raw)
 
     @property
     def needs_gram(self) -> bool:
@@ -75,8 +85,12 @@ class GroupBalance:
         if not present.any():
             return self.weights(present)
         old = self.raw[present]
+        self.streamed = torch.where(present, self.streamed.lerp(losses, self.stream_rate), self.streamed)
         context = RuleContext(
-            counts=counts[present], catalogue_sizes=self.catalogue_sizes[present], previous=normalised(old)
+            counts=counts[present],
+            catalogue_sizes=self.catalogue_sizes[present],
+            previous=normalised(old),
+            streamed=self.streamed[present],
         )
         if gram is not None:
             gram = gram.detach().to("cpu", torch.float64)[present][:, present]
@@ -102,7 +116,7 @@ class GroupBalance:
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run needs."""
-        return {"raw": self.raw.clone(), "averaged": self.averaged.clone()}
+        return {"raw": self.raw.clone(), "averaged": self.averaged.clone(), "streamed": self.streamed.clone()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over `state_dict()` of a run with the same groups; ValueError for another number of groups."""
@@ -110,6 +124,8 @@ class GroupBalance:
             raise ValueError(f"saved weights are for {len(state['raw'])} groups, this run has {self.n_groups}")
         self.raw = state["raw"].to("cpu", torch.float64).clone()
         self.averaged = state["averaged"].to("cpu", torch.float64).clone()
+        if "streamed" in state:  # checkpoints of earlier versions have none
+            self.streamed = state["streamed"].to("cpu", torch.float64).clone()
 
 
 def group_losses(example_losses: Tensor, pairs: Pairs, counts: Tensor) -> Tensor:

@@ -14,10 +14,11 @@ from bifair_dist.bilevel.weights.group_dro import GroupDro
 from bifair_dist.bilevel.weights.mgda import Mgda
 from bifair_dist.bilevel.weights.reweight import Reweight
 from bifair_dist.bilevel.weights.rule import WeightRule
+from bifair_dist.bilevel.weights.streaming_dro import StreamingDro
 from bifair_dist.bilevel.weights.uniform import Uniform
 from bifair_dist.errors import UserError
 
-_CLASSES: tuple[Any, ...] = (Entropy, EntropyMgda, Mgda, GroupDro, Reweight, Uniform, Erm)
+_CLASSES: tuple[Any, ...] = (Entropy, EntropyMgda, Mgda, GroupDro, StreamingDro, Reweight, Uniform, Erm)
 RULES: dict[str, Any] = {rule.name: rule for rule in _CLASSES}
 SETTINGS = frozenset(field.name for rule in _CLASSES for field in dataclasses.fields(rule))
 

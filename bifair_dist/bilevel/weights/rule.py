@@ -16,12 +16,14 @@ class RuleContext:
     """What some rules know beside losses and gradients. All tensors have one entry per group, [G].
 
     `counts`: positives of each group in the global batch. `catalogue_sizes`: items (or users) of each group in the
-    whole data set, N_k. `previous`: what this rule returned last time, on the simplex; uniform at first.
+    whole data set, N_k. `previous`: what this rule returned last time, on the simplex; uniform at first. `streamed`:
+    the losses averaged over the recomputations so far, these included (`GroupBalance`).
     """
 
     counts: Tensor
     catalogue_sizes: Tensor
     previous: Tensor
+    streamed: Tensor
 
 
 class WeightRule(Protocol):

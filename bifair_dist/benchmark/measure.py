@@ -25,6 +25,10 @@ from bifair_dist.evaluation.ranking import full_ranking
 from bifair_dist.model.alpharec import AlphaRec
 from bifair_dist.parallel.comm import Comm, shard_rows
 from bifair_dist.parallel.sampler import BatchSampler
+from bifair_dist.planning.hardware import of_device
+from bifair_dist.planning.seconds import step_seconds
+from bifair_dist.planning.work import Sizes, work_of
+from bifair_dist.training.phases import phases_of
 from bifair_dist.training.problem import Problem
 
 Result = dict[str, Any]
@@ -47,6 +51,7 @@ def measure(
     wait()
     found: Result = {"generate_seconds": generated, "set_up_seconds": time.perf_counter() - start - generated}
     found |= _steps(settings, step, sampler, comm, device, wait)
+    found["planned_seconds"] = _planned(settings, case, step, device)
     found["peak_bytes"] = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else memory("VmHWM")
     known = Csr.of(pairs.user, pairs.item, case.users)
     found["ranked_users_per_second"] = _ranking(settings, problem, step, case, known, comm, wait)
@@ -104,6 +109,16 @@ def _kinds(settings: BenchmarkSettings, step: BilevelStep) -> dict[str, int]:
     return {kind: max(counts, key=moves) for kind, counts in kinds.items() if counts}
 
 
+def _planned(settings: BenchmarkSettings, case: Case, step: BilevelStep, device: torch.device) -> float | None:
+    """What `jobs/train.py --plan` estimates for the step without new weights; None on hardware without a profile."""
+    hardware = of_device(torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu")
+    if hardware is None:
+        return None
+    sizes = Sizes(items=case.items, users=case.users, pairs=case.pairs, width=case.width, groups=case.groups)
+    work = work_of(settings, sizes, phases_of(settings)[-1], case.workers)
+    return sum(step_seconds(work, next(iter(_kinds(settings, step).values())), hardware).values())
+
+
 def _one(step: BilevelStep, sampler: BatchSampler, count: int, number: int, device: torch.device) -> None:
     batch = sampler.batch(0, number).to(device)
     float(step(count, batch, lambda: batch).loss)
@@ -149,7 +164,7 @@ def _over_workers(mine: Result, every: list[Result]) -> Result:
         values = [one[key] for one in every]
         if key.endswith("per_second"):
             found[key] = min(values)
-        elif key.endswith(("_seconds", "_bytes")):
+        elif key.endswith(("_seconds", "_bytes")) and value is not None:
             found[key] = max(values)
         elif key.endswith(("_sent", "_calls")):
             found[key] = {tag: max(one.get(tag, 0) for one in values) for tag in value}

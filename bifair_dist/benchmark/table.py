@@ -23,9 +23,9 @@ def _sweep(name: str, results: list[Result]) -> list[str]:
     lines = [
         f"## {name}",
         "",
-        "| W | N | U | E | d | B | G | step, ms | times the first | with new weights, ms | sent, MB | peak, MiB | "
-        "users ranked a second | set-up, s |",
-        "|" + "---|" * 14,
+        "| W | N | U | E | d | B | G | step, ms | planned | times the first | with new weights, ms | sent, MB | "
+        "peak, MiB | users ranked a second | set-up, s |",
+        "|" + "---|" * 15,
     ]
     first = _plain(results[0])
     for result in results:
@@ -33,8 +33,9 @@ def _sweep(name: str, results: list[Result]) -> list[str]:
         sizes = [case[key] for key in ("workers", "items", "users", "pairs", "width", "batch", "groups")]
         weights = result.get("new_weights_seconds")
         cells = [
-            *(f"{size:,}" for size in sizes), f"{1e3 * _plain(result):,.0f}", f"{_plain(result) / first:.2f}",
-            f"{1e3 * weights:,.0f}" if weights is not None else "", f"{sum(_sent(result).values()) / 1e6:,.1f}",
+            *(f"{size:,}" for size in sizes), _ms(_plain(result)), _ms(result.get("planned_seconds")),
+            f"{_plain(result) / first:.2f}",
+            _ms(weights), f"{sum(_sent(result).values()) / 1e6:,.1f}",
             f"{result['peak_bytes'] / MIB:,.0f}", f"{result['ranked_users_per_second']:,.0f}",
             f"{result['set_up_seconds']:.1f}",
         ]  # fmt: skip
@@ -84,6 +85,10 @@ def _bytes(result: Result) -> list[str]:
 def _plain(result: Result) -> float:
     seconds: Any = result.get("plain_seconds", result.get("new_weights_seconds"))
     return float(seconds)
+
+
+def _ms(seconds: float | None) -> str:
+    return "" if seconds is None else f"{1e3 * seconds:,.0f}"
 
 
 def _sent(result: Result) -> dict[str, int]:

@@ -33,12 +33,17 @@ class Hardware:
         return self.host_link > 0
 
 
+def of_device(name: str) -> Hardware | None:
+    """The profile of a GPU by the name it gives itself, or of "cpu"; None where there is none."""
+    return next((p for key, p in PROFILES.items() if key.split("-")[0] in name.lower()), None)
+
+
 NVIDIA = "NVIDIA's data sheet, SXM module; shares of the peaks are assumed"
 PROFILES = {
     profile.name: profile
     for profile in (
         Hardware(
-            name="cpu-2core", memory=24 * 2**30, sharing=2, flops=88e9, bandwidth=8e9, link=1e9, latency=2e-4,
+            name="cpu-2core", memory=24 * 2**30, sharing=2, flops=88e9, bandwidth=8e9, link=1e9, latency=1e-4,
             host_link=0, dense=1, streaming=1, source="measured on the project's machine, a core for each worker",
         ),
         Hardware(

@@ -7,8 +7,8 @@ import logging
 import os
 import shutil
 import socket
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +91,7 @@ def train_on_ray(settings: TrainSettings, folder: Path, owner: Owner, callbacks:
         print(f"starting {what} Ray Train workers ({'GPU' if gpus else 'CPU'})", flush=True)
         (folder / FATAL).unlink(missing_ok=True)
         try:
-            with Follow(folder / LOG_FILE):
+            with Follow(folder / LOG_FILE), _own_cluster_is_found():
                 trainer.fit()
         except TrainingFailedError as error:
             raise _as_user_error(error) from None
@@ -101,6 +101,28 @@ def train_on_ray(settings: TrainSettings, folder: Path, owner: Owner, callbacks:
     finally:
         if started_here:
             ray.shutdown()
+
+
+@contextmanager
+def _own_cluster_is_found() -> Iterator[None]:
+    """Tell the processes behind a `fit` by RAY_ADDRESS which cluster they are in.
+
+    Where a driver dies or Ray Tune stops a trial, an actor of Ray Train gives the workers' resources back. It asks
+    "the" cluster whether the driver lives, and with two on a machine (each local Ray is one) it finds the wrong one or
+    none, and dies: the resources stay taken, and every later trial waits for ever. Ray 2.60 has no setting for it.
+    """
+    import ray
+    from ray.train.v2._internal import constants
+
+    before = os.environ.get("RAY_ADDRESS")
+    os.environ["RAY_ADDRESS"] = ray.get_runtime_context().gcs_address
+    constants.ENV_VARS_TO_PROPAGATE.add("RAY_ADDRESS")
+    try:
+        yield
+    finally:
+        os.environ.pop("RAY_ADDRESS")
+        if before is not None:
+            os.environ["RAY_ADDRESS"] = before
 
 
 def start_ray(settings: TrainSettings, spare_cpus: int = 0) -> None:

@@ -15,7 +15,7 @@ from bifair_dist.report.table import evaluation_line
 from bifair_dist.tracking import Tracker
 from bifair_dist.training.phases import Phase
 from bifair_dist.training.problem import Problem
-from bifair_dist.training.watch import signs
+from bifair_dist.training.watch import news
 
 LOG_FILE = "train.log"
 
@@ -77,10 +77,8 @@ class RunLog:
                 f"{evaluation_line(record['valid'], record['group'])}  {record['seconds_per_epoch']:.2f} s/epoch, "
                 f"at most {duration(left)} left{'  best' if record['best'] else ''}"
             )
-            before = signs(self._phase[:-1])
-            for kind, line in signs(self._phase).items():
-                if kind not in before:
-                    self.say(f"  warning: {line}")
+            for line in news(self._phase):
+                self.say(f"  warning: {line}")
         if self.forward is not None:
             main = {name: v for name, v in record["valid"].items() if "@" in name}
             for name, table in record["valid"]["groups"].items():

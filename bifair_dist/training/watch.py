@@ -1,7 +1,7 @@
 """The ways in which a bi-level training goes wrong, told while it runs (the failure signatures of arXiv 2507.04294).
 
     divergence            the loss climbs, or Z runs away from where it began (normalising hides that from the loss)
-    trivial weights       one group has all the weight
+    trivial weights       half of the groups or more have none
     accuracy collapse     the fair phase loses a tenth of the accuracy that it began with
     stalled outer loop    Z hardly moves; or it moves and fairness does not
 
@@ -28,7 +28,7 @@ IN_A_ROW = 3
 PATIENT = 6
 """Validations that the outer loop gets to show something."""
 
-CLIMB, RUNAWAY, VERTEX, COLLAPSE, STILL, SAME = 1.5, 3.0, 0.95, 0.9, 1e-3, 0.02
+CLIMB, RUNAWAY, WEIGHTLESS, COLLAPSE, STILL, SAME = 1.5, 3.0, 0.01, 0.9, 1e-3, 0.02
 
 
 class Drift:
@@ -44,6 +44,12 @@ class Drift:
         """(||Z - Z0||^2, ||Z0||^2) over this worker's rows of the sample, float64 [2]; to be summed over workers."""
         moved = (z.detach()[self.rows] - self.first).double().square().sum()
         return torch.stack([moved, self.first.double().square().sum()]).cpu()
+
+
+def news(records: Sequence[dict[str, Any]]) -> list[str]:
+    """The lines of `signs` of kinds that no earlier validation of the phase has shown: each is told once."""
+    told = {kind for count in range(len(records)) for kind in signs(records[:count])}
+    return [line for kind, line in signs(records).items() if kind not in told]
 
 
 def signs(records: Sequence[dict[str, Any]]) -> dict[str, str]:
@@ -66,10 +72,10 @@ def signs(records: Sequence[dict[str, Any]]) -> dict[str, str]:
     if now["began_with"] is None:
         return found
     weights = [r["weights"] for r in lately if r["weights"] is not None]
-    if len(weights) == IN_A_ROW and len(weights[0]) > 2 and all(max(w) > VERTEX for w in weights):
-        found["vertex"] = (
-            f"one group of {now['group']} has {max(weights[-1]):.0%} of the weight, the others are ignored; raise "
-            "--balance.entropy_floor, or choose --balance.rule uniform"
+    if len(weights) == IN_A_ROW and len(weights[0]) > 2 and all(2 * _weightless(w) >= len(w) for w in weights):
+        found["trivial"] = (
+            f"{_weightless(weights[-1])} of the {len(weights[-1])} groups of {now['group']} have no weight and are "
+            "ignored; raise --balance.entropy_floor, or choose --balance.rule uniform"
         )
     began = now["began_with"]
     metric = next(name for name in began if "@" in name)
@@ -84,12 +90,21 @@ def signs(records: Sequence[dict[str, Any]]) -> dict[str, str]:
             f"Z hardly moves ({now['z_drift']:.1e} of its length so far), so prior unfairness stays; raise "
             "--bilevel.eta"
         )
-    elif len(patiently) == PATIENT and began["cv"] is not None and all(_cv(r) > (1 - SAME) * began["cv"] for r in patiently):
+    elif (
+        len(patiently) == PATIENT
+        and began["cv"] is not None
+        and all(_cv(r) > (1 - SAME) * began["cv"] for r in patiently)
+    ):
         found["unfair"] = (
             f"the CV of {now['group']} does not fall ({began['cv']:.4f} before, {_cv(now):.4f} now); raise "
             "--balance.fairness_strength, or try another --balance.rule"
         )
     return found
+
+
+def _weightless(weights: Sequence[float]) -> int:
+    """Groups with less than a hundredth of an even weight."""
+    return sum(w < WEIGHTLESS / len(weights) for w in weights)
 
 
 def _cv(record: dict[str, Any]) -> float:

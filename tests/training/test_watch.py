@@ -11,7 +11,7 @@ import torch
 from small_runs import Small, history_of, run
 
 from bifair_dist.parallel.comm import Comm, row_range
-from bifair_dist.training.watch import Drift, signs
+from bifair_dist.training.watch import Drift, news, signs
 
 
 def record(**changes: Any) -> dict[str, Any]:
@@ -27,7 +27,7 @@ def record(**changes: Any) -> dict[str, Any]:
 CASES: dict[str, tuple[dict[str, Any], int]] = {
     "climb": ({"loss": 5.0}, 3),
     "runaway": ({"z_drift": 4.0}, 1),
-    "vertex": ({"weights": [0.0, 0.97, 0.03]}, 3),
+    "trivial": ({"weights": [0.0, 1.0, 0.0]}, 3),
     "collapse": ({"recall": 0.44}, 3),
     "still": ({"z_drift": 1e-5}, 6),
     "unfair": ({"cv": 0.399}, 6),
@@ -38,13 +38,20 @@ CASES: dict[str, tuple[dict[str, Any], int]] = {
 def test_each_sign_shows_after_as_many_validations_as_it_takes(kind: str) -> None:
     bad, needed = CASES[kind]
     # Up to a validation short of it nothing is said. For the climb there has to be something to climb from.
-    history = [record() for _ in range(1 if kind in ("climb", "runaway", "vertex", "collapse") else 0)]
+    history = [record() for _ in range(1 if kind in ("climb", "runaway", "trivial", "collapse") else 0)]
     for count in range(1, needed + 1):
         history.append(record(**bad))
         assert set(signs(history)) == ({kind} if count == needed else set())
     if kind != "still":
         history.append(record())
         assert kind not in signs(history)
+
+
+def test_what_comes_and_goes_is_told_once() -> None:
+    low, fine = record(recall=0.4), record()
+    history = [low, low, low, fine, low, low, low]
+    told = [line for count in range(1, len(history) + 1) for line in news(history[:count])]
+    assert len(told) == 1 and "recall@20 fell from 0.5000 to 0.4000" in told[0]
 
 
 def test_nothing_is_said_while_all_is_well() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from bifair_dist.config import TrainSettings, flatten, override
 from bifair_dist.config.tune import TuneSettings
 from bifair_dist.errors import UserError
-from bifair_dist.tracking import Tracker, open_tracker, tag_run
+from bifair_dist.tracking import Tracker, close_tracker, open_tracker, tag_run
 from bifair_dist.training.launch import train, with_data
 from bifair_dist.training.phases import phases_of
 from bifair_dist.training.run_folder import MAY_CHANGE
@@ -69,6 +69,8 @@ def _run(base: TrainSettings, space: Space, settings: TuneSettings, folder: Path
         planes = {"pareto": trial.front, "pareto_min": trial.front_min}
         place = {tag: "front" if on else "dominated" for tag, on in planes.items()} | {"status": trial.status}
         tag_run(base.tracking, folder / "trials" / trial.trial, {**place, "chosen": str(trial is best).lower()})
+        if trial.status == "stopped":  # its process ended where it stood
+            close_tracker(base.tracking, folder / "trials" / trial.trial, "KILLED")
     confirmed = _confirm(chosen, settings, folder) if chosen else []
     write_report(folder / "report.html", space, trials, reference, best, settings.tune.recall_share, confirmed)
     if best is not None:

@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,9 +26,10 @@ ROOT = Path(__file__).resolve().parents[2]
 SPACE = """
 from bifair_dist.tuning.space import Choice, Space
 
-# In this order, one at a time: one that diverges at once, a good one, one that ruins accuracy.
-RATE = Choice((1e38, 1e-3, 100.0))
-SPACE = Space(name="tiny", about="three settings", domains={"bilevel.theta_lr": RATE}, search="grid")
+# In this order, one at a time: one that diverges at once, a good one, one that ruins accuracy, and one after it, which
+# needs what the stopped one had.
+RATE = Choice((1e38, 1e-3, 100.0, 5e-4))
+SPACE = Space(name="tiny", about="four settings", domains={"bilevel.theta_lr": RATE}, search="grid")
 """
 
 
@@ -46,7 +49,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Small:
 
 
 @pytest.fixture(scope="module")
-def swept(small: Small, tmp_path_factory: pytest.TempPathFactory) -> Swept:
+def swept(small: Small, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Swept]:
     place = tmp_path_factory.mktemp("tuning")
     (place / "tiny.py").write_text(SPACE)
     changes = {
@@ -61,6 +64,23 @@ def swept(small: Small, tmp_path_factory: pytest.TempPathFactory) -> Swept:
     # The baseline is trained here, which gives the sweep one Ray less to start: it finds it by its settings' hash.
     alone = {**settings, "cluster.launcher": "inline", "tracking.enabled": False}
     baseline(with_data(override(TrainSettings(), alone)), place / "sweeps" / "baselines")
+    # Another Ray on the machine: Ray Train's own cleaner must not take it for the sweep's (training/ray_launch.py).
+    with other_ray():
+        yield _swept(command, folder)
+
+
+@contextmanager
+def other_ray() -> Iterator[None]:
+    import ray
+
+    ray.init(address="local", num_cpus=1, include_dashboard=False, logging_level=40)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _swept(command: list[str], folder: Path) -> Swept:
     running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT)
     assert running.stdout is not None
     first = ""
@@ -71,7 +91,7 @@ def swept(small: Small, tmp_path_factory: pytest.TempPathFactory) -> Swept:
             os.kill(running.pid, signal.SIGKILL)
     running.wait()
     before = {p.parent.name: p.stat().st_mtime_ns for p in folder.glob("trials/*/failed.json")}
-    last = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=400)
+    last = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=900)
     return Swept(folder, first, last, before)
 
 
@@ -84,7 +104,7 @@ def trials(swept: Swept) -> pd.DataFrame:
 def test_the_killed_sweep_went_on_and_kept_what_was_finished(swept: Swept, trials: pd.DataFrame) -> None:
     assert "going on with the sweep that is there" in swept.last.stdout
     assert "this run is finished already" in swept.first  # the baseline
-    assert len(trials) == 3
+    assert len(trials) == 4
     for name, written in swept.ended_before.items():
         assert (swept.folder / "trials" / name / "failed.json").stat().st_mtime_ns == written
     assert len(swept.ended_before) == 1
@@ -100,6 +120,7 @@ def test_a_bad_trial_ends_early(trials: pd.DataFrame) -> None:
     assert trials["status"][100.0] == "stopped"
     assert trials["validations"][100.0] < 6
     assert trials["validations"][1e-3] == 6
+    assert trials["validations"][5e-4] > 0  # what came after it found room
 
 
 def test_the_best_setting_is_one_that_train_takes(swept: Swept, trials: pd.DataFrame) -> None:
@@ -126,6 +147,9 @@ def test_mlflow_has_a_parent_and_a_child_for_each_trial(swept: Swept, trials: pd
     parent = (swept.folder / "mlflow_run_id").read_text().strip()
     children = [r for r in runs if r.data.tags.get("mlflow.parentRunId") == parent]
     assert sorted(r.info.run_name for r in children) == sorted(trials["trial"])
+    ended = {"finished": "FINISHED", "failed": "FAILED", "stopped": "KILLED"}
+    status = trials.set_index("trial")["status"]
+    assert all(r.info.status == ended[status[r.info.run_name]] for r in children)
     assert {r.info.run_name for r in children if r.data.tags["pareto"] == "front"} == set(
         trials[trials["front"]]["trial"]
     )

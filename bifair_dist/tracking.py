@@ -15,7 +15,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -162,6 +162,19 @@ def tag_run(settings: TrackingSettings, run_folder: Path, tags: Mapping[str, str
             client.set_tag(id_file.read_text().strip(), key, value)
     except Exception as error:
         print(f"warning: MLflow's run could not be tagged: {_reason(error)}", file=sys.stderr)
+
+
+def add_artifacts(settings: TrackingSettings, run_folder: Path, names: Sequence[str]) -> None:
+    """Keep files of the run folder among its MLflow run's artifacts, where it has one. Never raises."""
+    id_file = run_folder / RUN_ID_FILE
+    if not settings.enabled or not id_file.is_file():
+        return
+    try:
+        client, run_id = _client(settings, run_folder.parent), id_file.read_text().strip()
+        for name in names:
+            client.log_artifact(run_id, str(run_folder / name))
+    except Exception as error:
+        print(f"warning: MLflow did not take {' and '.join(names)}: {_reason(error)}", file=sys.stderr)
 
 
 def close_tracker(settings: TrackingSettings, run_folder: Path, status: str) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import platform
-import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
 
-ROOT = Path(__file__).resolve().parents[2]
+from bifair_dist.commit import ROOT, commit
+
+__all__ = ["ROOT", "commit", "machine", "record"]
 
 
 def machine() -> str:
@@ -22,16 +23,6 @@ def machine() -> str:
         model = names[0] if names else model
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return f"{model}, {os.cpu_count()} cores, {memory:.0f} GiB"
-
-
-def commit(*paths: str) -> str:
-    """Short hash of HEAD, marked where `paths` differ from it."""
-
-    def git(*args: str) -> str:
-        return subprocess.run(["git", "-C", str(ROOT), *args], capture_output=True, text=True, check=False).stdout
-
-    changed = git("status", "--porcelain", "--", *paths)
-    return git("rev-parse", "--short", "HEAD").strip() + (" with changes" if changed else "")
 
 
 def record(paths: list[str], threads: str, load: tuple[float, float, float]) -> list[str]:

@@ -64,6 +64,9 @@ class TrainingSettings(Settings):
         unit="name",
         why="naming it lets a run be resumed",
     )
+    report: bool = setting(
+        True, "write report.html and report.json at the end", why="a page to read; jobs/report.py writes it later, too"
+    )
     warm_start: str = setting(
         "", "run folder whose projector and Z to start from, which skips the base phase", unit="path",
         why="several runs can share one base phase",

@@ -24,6 +24,7 @@ from bifair_dist.report.table import before_after
 from bifair_dist.tracking import close_tracker
 from bifair_dist.training.lease import Lease
 from bifair_dist.training.problem import check_fits
+from bifair_dist.training.provenance import write_provenance
 from bifair_dist.training.run_folder import is_finished, open_run_folder, remove_if_untouched
 from bifair_dist.training.worker import Place, train_worker
 
@@ -46,6 +47,7 @@ def train(settings: TrainSettings, callbacks: Sequence[Any] = (), *, table: bool
         return folder
     try:
         with Lease(folder) as lease:
+            write_provenance(folder, settings)
             if launcher == "ray":
                 from bifair_dist.training.ray_launch import train_on_ray
 
@@ -123,6 +125,7 @@ def _under_torchrun(settings: TrainSettings) -> Path:
                 folder, _ = open_run_folder(settings)
                 if not _already_finished(folder, settings):
                     lease = held.enter_context(Lease(folder))
+                    write_provenance(folder, settings)
                 message = [(settings, folder, lease.owner if lease else None)]
             except UserError as error:
                 message = [error]

@@ -13,7 +13,7 @@ from bifair_dist.errors import UserError
 
 MAY_CHANGE = (
     "cluster.", "tracking.", "checkpoint.", "deepspeed.", "data.cache", "training.output", "training.run_name",
-    "training.strategy",
+    "training.strategy", "training.report",
 )  # fmt: skip
 """Settings under which a run may go on although it began with others: they change no number beyond rounding."""
 

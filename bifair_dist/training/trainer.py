@@ -142,6 +142,7 @@ class Trainer:
                 "v_norm": record.v_norm,
                 "perturbation": record.e,
                 "weights": None if step.balance is None else step.balance.averaged.tolist(),
+                "group_losses": None if step.balance is None else step.balance.recent_losses,
                 "group": problem.settings.balance.group,
                 "moves_z": phase.train_z,
                 # Id embeddings begin at random: how far they are from there says nothing.

@@ -109,7 +109,7 @@ def _train(settings: TrainSettings, place: Place, comm: Comm, log: RunLog, attem
     for index in range(trainer.position.phase, len(phases)):
         phase, at = phases[index], trainer.position
         if phase.fair and at.before is None:
-            at.before = _measure(problem, state, evaluator)
+            at.before = _measure(problem, state, evaluator, folder)
         log.begin(phase, problem, at.epoch)
         trainer.run(phase, saved)
         saved = None
@@ -132,10 +132,15 @@ def _going_on(saved: Saved, at: Position, phase: str) -> str:
     return f"going on from checkpoint {saved.name}: phase {phase}, epoch {at.epoch + 1}, step {at.step + 1}"
 
 
-def _measure(problem: Problem, state: State, evaluator: Evaluator) -> dict[str, Any]:
-    """Validation and test of the state that the fair phases start from: the `before` of the final table."""
+def _measure(problem: Problem, state: State, evaluator: Evaluator, folder: Path) -> dict[str, Any]:
+    """Validation and test of the state that the fair phases start from: the `before` of the final table.
+
+    Its lists are kept too, for the report to compare with.
+    """
     splits: tuple[Split, ...] = ("valid", "test")
-    return {s: evaluator.evaluate(problem.ranking_model, state.theta, state.z, s).summary for s in splits}
+    found = {s: evaluator.evaluate(problem.ranking_model, state.theta, state.z, s) for s in splits}
+    write_recommendations(folder / "recommendations_before.parquet", problem.dataset, found["test"], problem.comm)
+    return {s: evaluation.summary for s, evaluation in found.items()}
 
 
 def _write(folder: Path, problem: Problem, state: State, test: Evaluation, metrics: dict[str, Any]) -> None:

@@ -54,6 +54,7 @@ def quick(small: Small, output: Path, changes: Mapping[str, Any]) -> dict[str, A
         "training.eval_every": 1,
         "training.bilevel_epochs": 1,
         "training.output": str(output),
+        "training.report": False,
         "balance.refresh": 3,
         "tracking.enabled": False,
         "cluster.launcher": "inline",

@@ -159,6 +159,8 @@ def test_streaming_dro_known_answer():
     assert balance.raw.numpy() == pytest.approx(first / first.sum(), rel=1e-14)
     balance.update(torch.tensor([8.0, 99.0, 2.0]), None, torch.tensor([1.0, 0.0, 1.0]))
     assert balance.streamed.tolist() == pytest.approx([0.75 * 1.0 + 2.0, 2.0, 0.75 * 0.5 + 0.5], rel=1e-14)
+    # Without the start at zero: each a mean of the losses that were seen, the latest counting most.
+    assert balance.recent_losses == pytest.approx([2.75 / 0.4375, 8.0, 0.875 / 0.4375], rel=1e-14)
     second = first / first.sum()
     shared = 1 - second[1]
     second[[0, 2]] *= np.exp(0.5 * np.array([2.75, 0.875]))

@@ -30,7 +30,8 @@ class GroupBalance:
 
     `weights` and `raw` are float64[G] on the CPU: tiny, and the same on every rank. Until the first update they are
     uniform. A group absent from the batch at an update keeps the weight it had; the rule shares out the rest among
-    those present. `streamed` float64[G] is a running average of the groups' losses, for the rule that asks for it.
+    those present. `streamed` float64[G] is a running average of the groups' losses, for the rule that asks for it, and
+    `seen` float64[G] counts the updates that a group was present at.
     """
 
     def __init__(
@@ -63,11 +64,18 @@ class GroupBalance:
         self.raw = torch.full((self.n_groups,), 1.0 / self.n_groups, dtype=torch.float64)
         self.averaged = self.raw.clone()
         self.streamed = torch.zeros_like(self.raw)
+        self.seen = torch.zeros_like(self.raw)
 
     @property
     def needs_gram(self) -> bool:
         """Whether `update` has to be given the Gram matrix."""
         return self.strength > 0 and self.rule.needs_gram
+
+    @property
+    def recent_losses(self) -> list[float | None]:
+        """`streamed` without its start at 0: a weighted mean of each group's latest losses; None where there is none."""
+        share = 1.0 - (1.0 - self.stream_rate) ** self.seen
+        return [float(loss / of) if of > 0 else None for loss, of in zip(self.streamed, share, strict=True)]
 
     def due(self, step: int) -> bool:
         """Whether weights are recomputed at this step (from 0). Never at strength 0, where they play no part."""
@@ -86,6 +94,7 @@ class GroupBalance:
             return self.weights(present)
         old = self.raw[present]
         self.streamed = torch.where(present, self.streamed.lerp(losses, self.stream_rate), self.streamed)
+        self.seen += present
         context = RuleContext(
             counts=counts[present],
             catalogue_sizes=self.catalogue_sizes[present],
@@ -116,7 +125,8 @@ class GroupBalance:
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run needs."""
-        return {"raw": self.raw.clone(), "averaged": self.averaged.clone(), "streamed": self.streamed.clone()}
+        kept = {"raw": self.raw, "averaged": self.averaged, "streamed": self.streamed, "seen": self.seen}
+        return {name: tensor.clone() for name, tensor in kept.items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over `state_dict()` of a run with the same groups; ValueError for another number of groups."""
@@ -124,8 +134,9 @@ class GroupBalance:
             raise ValueError(f"saved weights are for {len(state['raw'])} groups, this run has {self.n_groups}")
         self.raw = state["raw"].to("cpu", torch.float64).clone()
         self.averaged = state["averaged"].to("cpu", torch.float64).clone()
-        if "streamed" in state:  # checkpoints of earlier versions have none
-            self.streamed = state["streamed"].to("cpu", torch.float64).clone()
+        for name in ("streamed", "seen"):  # checkpoints of earlier versions have none
+            if name in state:
+                setattr(self, name, state[name].to("cpu", torch.float64).clone())
 
 
 def group_losses(example_losses: Tensor, pairs: Pairs, counts: Tensor) -> Tensor:

@@ -141,6 +141,8 @@ def test_what_to_change_where_it_does_not_fit() -> None:
     for cure in found.values():
         said = parse(settings, cure.words.split())
         assert need(heaviest(said, huge, said.cluster.workers, H100)[1], H100) == cure.need
+        assert cure.fits == fits(cure.need, H100, said.cluster.workers)
+    assert {cure.fits for cure in found.values()} == {True, False}
     assert "deepspeed" not in "".join(c.words for c in cures(settings, huge, 4, CPU))  # the host is all there is
 
 

@@ -147,9 +147,29 @@ def row(name: str, runs: list[Figures]) -> str:
         return f"{statistics.mean(values):.{digits}f}{spread}"
 
     return (
-        f"| {name} | {cell('recall', 4)} | {cell('ndcg', 4)} | {cell('epochs', 0)} | {cell('epoch', 3)} "
+        f"| {name} | {len(runs)} | {cell('recall', 4)} | {cell('ndcg', 4)} | {cell('epochs', 0)} | {cell('epoch', 3)} "
         f"| {cell('ranking', 3)} |"
     )
+
+
+def report(runs: dict[str, list[Figures]], args: argparse.Namespace, load_before: tuple[float, float, float]) -> str:
+    """The record of the runs so far."""
+    paths = ["benchmarks/recbole.py", "benchmarks/recbole_side.py", "bifair_dist"]
+    versions = next(iter(runs.values()))[0]["versions"]
+    lines = [
+        "# MF and LightGCN against RecBole",
+        "",
+        *record(paths, f"{args.threads} thread(s) for each side, one side at a time", load_before),
+        f"- the other side: {versions}",
+        f"- {args.dataset.name}; BPR, one negative for each positive, {WIDTH} columns, Adam {args.lr:g}, batch {BATCH},",
+        f"  at most {args.epochs} epochs, validation every {args.eval_every}, patience {args.patience}; l2 1e-4 for LightGCN,",
+        f"  none for MF; LightGCN has {LAYERS} layers; mean and standard deviation over seeds",
+        "",
+        f"| | seeds | test Recall@{K} | NDCG@{K} | epochs | processor s per epoch | to rank the test users |",
+        "|---|---|---|---|---|---|---|",
+        *(row(name, found) for name, found in runs.items()),
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def main() -> None:
@@ -166,41 +186,18 @@ def main() -> None:
     parser.add_argument("--result", type=Path, help="Markdown file for the record")
     args = parser.parse_args()
     args.dataset, load_before = args.dataset.resolve(), os.getloadavg()
-    lines, versions = [], ""
+    runs: dict[str, list[Figures]] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         atomic_files(args.dataset, folder)
         for method in args.models:
-            runs: dict[str, list[Figures]] = {"RecBole": [], "ours": []}
             for seed in args.seeds:  # in turns, so that a busy machine slows both
-                runs["RecBole"].append(theirs(method, seed, args, folder))
-                runs["ours"].append(ours(method, seed, args, folder))
-                versions = runs["RecBole"][-1]["versions"]
-                print(
-                    f"{method}, seed {seed}: " + json.dumps({w: r[-1] for w, r in runs.items()}),
-                    file=sys.stderr,
-                    flush=True,
-                )
-            lines += [row(f"{MODELS[method][0] if who == 'RecBole' else method}, {who}", r) for who, r in runs.items()]
-    paths = ["benchmarks/recbole.py", "benchmarks/recbole_side.py", "bifair_dist"]
-    text = "\n".join(
-        [
-            "# MF and LightGCN against RecBole",
-            "",
-            *record(paths, f"{args.threads} thread(s) for each side, one side at a time", load_before),
-            f"- the other side: {versions}",
-            f"- {args.dataset.name}, seeds {args.seeds}; BPR, one negative for each positive, {WIDTH} columns, Adam",
-            f"  {args.lr:g}, batch {BATCH}, at most {args.epochs} epochs, validation every {args.eval_every}, patience",
-            f"  {args.patience}; l2 1e-4 for LightGCN, none for MF; LightGCN has {LAYERS} layers",
-            "",
-            f"| | test Recall@{K} | NDCG@{K} | epochs | processor s per epoch | to rank the test users |",
-            "|---|---|---|---|---|---|",
-            *lines,
-            "",
-        ]
-    )
-    if args.result:
-        args.result.write_text(text, encoding="utf-8")
+                runs.setdefault(f"{MODELS[method][0]}, RecBole", []).append(theirs(method, seed, args, folder))
+                runs.setdefault(f"{method}, ours", []).append(ours(method, seed, args, folder))
+                print(f"done: {method}, seed {seed}", file=sys.stderr, flush=True)
+                text = report(runs, args, load_before)
+                if args.result:
+                    args.result.write_text(text, encoding="utf-8")
     print(text)
 
 

@@ -63,7 +63,8 @@ class Problem:
         training = self.settings.training
         if training.id_embeddings:
             k = self.settings.model.output
-            return first_rows(self.n_rows, k, self.comm, training.seed, self.dtype).to(self.device)
+            n_items, n_users = self.dataset.n_items, self.dataset.n_users
+            return first_rows(n_items, n_users, k, self.comm, training.seed, self.dtype).to(self.device)
         start, stop = row_range(self.dataset.n_items, self.comm.size, self.comm.rank)
         folder = self.settings.data.representations
         if self.settings.training.warm_start:

@@ -18,7 +18,7 @@ from bifair_dist.model.id_embeddings import IdEmbeddings
 from bifair_dist.model.layout import Whole
 from bifair_dist.parallel.comm import Comm, row_range
 from bifair_dist.parallel.sampler import BatchSampler
-from bifair_dist.training.id_rows import BLOCK, STD, first_rows
+from bifair_dist.training.id_rows import BLOCK, first_rows
 
 
 def batch_of(p: Problem, shared: bool, known: bool) -> Batch:
@@ -88,10 +88,12 @@ def test_bpr_known_answer() -> None:
 
 
 def test_first_rows_do_not_depend_on_the_number_of_workers() -> None:
-    n, k = BLOCK * 2 + 77, 3
-    whole = first_rows(n, k, Comm(), 5, torch.float64)
-    assert float(whole.std()) == pytest.approx(STD, rel=0.02)
-    assert not torch.equal(whole, first_rows(n, k, Comm(), 6, torch.float64))
+    items, users, k = BLOCK + 300, BLOCK - 223, 3
+    n = items + users
+    whole = first_rows(items, users, k, Comm(), 5, torch.float64)
+    assert float(whole[:items].std()) == pytest.approx((2 / (items + k)) ** 0.5, rel=0.02)
+    assert float(whole[items:].std()) == pytest.approx((2 / (users + k)) ** 0.5, rel=0.02)
+    assert not torch.equal(whole, first_rows(items, users, k, Comm(), 6, torch.float64))
     assert len(torch.unique(whole)) == whole.numel()  # no block is drawn twice
     for size in (2, 3, 5):
         parts = []
@@ -99,7 +101,7 @@ def test_first_rows_do_not_depend_on_the_number_of_workers() -> None:
             comm = Comm()
             comm.rank, comm.size = rank, size
             start, stop = row_range(n, size, rank)
-            rows = first_rows(n, k, comm, 5, torch.float64)
+            rows = first_rows(items, users, k, comm, 5, torch.float64)
             assert not rows[stop - start :].any()
             parts.append(rows[: stop - start])
         assert torch.equal(torch.cat(parts), whole)

@@ -151,7 +151,8 @@ def baseline(base: TrainSettings, place: Path) -> Baseline:
     depends = {k: v for k, v in flatten(settings).items() if not k.startswith(ours)}
     name = hashlib.blake2b(json.dumps(depends, sort_keys=True).encode(), digest_size=6).hexdigest()
     plain = {k: v for k, v in flatten(TrainSettings()).items() if k.startswith(("bilevel.", "balance."))}
-    plain |= {"balance.group": base.balance.group, "training.output": str(place), "training.run_name": name}
+    plain["training.bilevel_epochs"] = TrainSettings().training.bilevel_epochs
+    plain |= {"training.output": str(place), "training.run_name": name}
     folder = train(override(settings, plain), table=False)
     valid = json.loads((folder / "metrics.json").read_text())["valid"]
     return Baseline(*figures(valid, base), folder=str(folder))

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from small_runs import make_small, quick
 
-from bifair_dist.config import TrainSettings
+from bifair_dist.config import TrainSettings, override
 from bifair_dist.errors import UserError
 from bifair_dist.tuning.history import best_so_far
 from bifair_dist.tuning.objective import Baseline, objective
@@ -18,6 +19,7 @@ from bifair_dist.tuning.pareto import pareto_front
 from bifair_dist.tuning.results import Trial, best_of, mark_front
 from bifair_dist.tuning.search import at_once, param_space
 from bifair_dist.tuning.space import FOLDER, Choice, Range, load_space
+from bifair_dist.tuning.sweep import baseline
 from bifair_dist.tuning.trial import settings_of
 
 SPACES = sorted(path.stem for path in FOLDER.glob("*.py"))
@@ -133,3 +135,15 @@ def test_choices_reach_tune_whole() -> None:
     domain = space.domains["balance.rule"]
     assert isinstance(domain, Choice)
     assert param_space(space, "random")["balance.rule"].categories == list(domain.values)
+
+
+def test_sweeps_that_differ_in_the_fair_phase_only_share_a_baseline(tmp_path: Path) -> None:
+    """Trained once; each reads the figures of its own group table from it."""
+    small = make_small(tmp_path)
+    first = quick(small, tmp_path / "runs", {"training.bilevel_epochs": 7})
+    second = first | {"training.bilevel_epochs": 3, "bilevel.eta": 1e-4, "balance.group": "popularity"}
+    bases = [override(TrainSettings(), changes) for changes in (first, second)]
+    one, two = (baseline(base, tmp_path / "baselines") for base in bases)
+    assert one.folder == two.folder and one.recall == two.recall and one.cv != two.cv
+    other = baseline(override(bases[0], {"training.theta_lr": 5e-4}), tmp_path / "baselines")
+    assert other.folder != one.folder

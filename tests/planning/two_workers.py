@@ -19,6 +19,7 @@ CASES: dict[str, dict[str, object]] = {
     "exact, two inner steps": {
         "training.batch": 150, "bilevel.hypergradient": "exact", "bilevel.inner_steps": 2, "balance.refresh": 2,
     },
+    "base phase, pooled once": {"training.method": "alpharec", "training.batch": 150, "model.hidden": 40},
     "alpharec, float64": {"training.method": "alpharec", "model.dtype": "float64", "training.batch": 150},
 }  # fmt: skip
 

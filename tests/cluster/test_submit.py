@@ -112,6 +112,7 @@ def test_evaluate_is_submitted_in_the_same_way(ray: LocalRay, finished: Finished
     assert "95 % interval" in measured.stdout
 
 
+@pytest.mark.slow  # training's submission stands for it in CI
 def test_embed_is_submitted_in_the_same_way(ray: LocalRay, small: Small) -> None:
     out = small.dataset.parent / "vectors"
     settings = ["--dataset", str(small.dataset), "--output", str(out), "--engine", "sentence-transformers"]

@@ -70,6 +70,7 @@ def test_a_decoder_with_a_failing_item_and_a_killed_engine(tmp_path: Path) -> No
     assert ids(data) == sorted(ids(data)) and np.isfinite(found).all()
 
 
+@pytest.mark.slow  # half a minute for one line
 def test_a_model_that_vllm_cannot_load_is_one_line(tmp_path: Path) -> None:
     model = tiny_decoder(tmp_path / "model")
     config = (model / "config.json").read_text().replace('"num_hidden_layers": 2', '"num_hidden_layers": 9')

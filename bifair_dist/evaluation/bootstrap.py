@@ -33,24 +33,38 @@ def bootstrap_intervals(
     Every rank calls this with its own `result`; the answer is the same on all. Keys as in `EvaluationResult.to_dict`;
     None where a value is not defined in any replicate.
     """
+    figures = replicated_figures(result, comm, seed=seed, replicates=replicates)
+    return {**percentile_intervals(figures, level), "level": level, "replicates": replicates}
+
+
+def replicated_figures(result: EvaluationResult, comm: Comm, *, seed: int, replicates: int) -> dict[str, Any]:
+    """Every figure in every replicate, float64 [replicates], nan where it is not defined; keys as the intervals have.
+
+    Two results over the same users share their weights, so that figures of one may be compared with the other's.
+    """
     sizes = tuple(len(table.labels) for table in result.tables)
     sums = comm.all_reduce_sum(_replicated_sums(result, sizes, seed, replicates), "bootstrap").cpu()
     accuracy, summaries = summarise(sums, sizes)
-    tail = (1.0 - level) / 2.0
     groups = {}
     for table, summary in zip(result.tables, summaries, strict=True):
         groups[table.name] = {
-            "cv": _interval(summary.cv, tail),
-            "min": _interval(summary.minimum, tail),
-            "utility": {label: _interval(summary.utility[:, g], tail) for g, label in enumerate(table.labels)},
-            "ndcg_cv": _interval(summary.ndcg_cv, tail),
-            "ndcg_min": _interval(summary.ndcg_minimum, tail),
-            "ndcg_utility": {
-                label: _interval(summary.ndcg_utility[:, g], tail) for g, label in enumerate(table.labels)
-            },
+            "cv": summary.cv,
+            "min": summary.minimum,
+            "utility": {label: summary.utility[:, g] for g, label in enumerate(table.labels)},
+            "ndcg_cv": summary.ndcg_cv,
+            "ndcg_min": summary.ndcg_minimum,
+            "ndcg_utility": {label: summary.ndcg_utility[:, g] for g, label in enumerate(table.labels)},
         }
-    named = {f"{name}@{result.k}": _interval(values, tail) for name, values in accuracy.items()}
-    return {**named, "groups": groups, "level": level, "replicates": replicates}
+    return {**{f"{name}@{result.k}": values for name, values in accuracy.items()}, "groups": groups}
+
+
+def percentile_intervals(figures: dict[str, Any], level: float) -> dict[str, Any]:
+    """The same tree with [low, high] for the replicates of each figure; None where none of them is a number."""
+    tail = (1.0 - level) / 2.0
+    return {
+        key: percentile_intervals(part, level) if isinstance(part, dict) else _interval(part, tail)
+        for key, part in figures.items()
+    }
 
 
 def poisson_weights(seed: int, replicates: NDArray[np.int64], users: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -21,7 +21,11 @@ def read_lists(path: Path, dataset: Dataset, k: int) -> tuple[Tensor, Tensor]:
     Columns `user_id`, `item_id`, and `rank` (the lowest first) or `score` (the highest first). Raises `UserError` for
     missing columns, ids that the dataset does not have, an item twice in a list, or values that are no numbers.
     """
-    table = read_table(path)
+    return index_lists(read_table(path), dataset, k, path)
+
+
+def index_lists(table: pd.DataFrame, dataset: Dataset, k: int, path: Path) -> tuple[Tensor, Tensor]:
+    """The same for rows of the file that are read already."""
     order = "rank" if "rank" in table else "score"
     _need(table, ["user_id", "item_id", order], path)
     user = _index(table["user_id"], dataset.user_ids, "user_id", path)

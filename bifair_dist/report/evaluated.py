@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from bifair_dist.catalog.dataset import Dataset, read_dataset
 from bifair_dist.config import TrainSettings, load
@@ -28,21 +29,15 @@ def evaluate_lists(settings: EvaluateSettings) -> dict[str, Any]:
     """
     lists, dataset = _inputs(settings)
     users, items = read_lists(lists, dataset, settings.k)
-    wanted = getattr(dataset, settings.split)
-    csr = Csr.of(torch.from_numpy(wanted.user), torch.from_numpy(wanted.item), dataset.n_users)
-    asked = torch.nonzero(csr.indptr.diff() > 0).squeeze(1)
-    ranked = torch.full((len(asked), settings.k), -1, dtype=torch.int64)
-    there = torch.isin(users, asked)
-    ranked[torch.searchsorted(asked, users[there])] = items[there]
+    wanted = wanted_pairs(dataset, settings.split)
+    asked = torch.nonzero(wanted.counts() > 0).squeeze(1)
     notes = _notes(dataset, settings, users, items, asked)
-    groups = [
-        GroupMembership(t.name, t.entity, t.labels, torch.from_numpy(t.entity_index), torch.from_numpy(t.group_index))
-        for t in dataset.groups.values()
-    ]
+    groups = memberships(dataset)
     for path in settings.groups:
         groups = [g for g in groups if g.name != Path(path).name.partition(".")[0]]
         groups.append(read_groups(Path(path), dataset))
-    result = evaluate(ranked, asked, csr, groups, n_items=dataset.n_items, comm=Comm(), k=settings.k)
+    ranked = lists_of(asked, users, items)
+    result = evaluate(ranked, asked, wanted, groups, n_items=dataset.n_items, comm=Comm(), k=settings.k)
     summary: dict[str, Any] = {"split": settings.split, "recommendations": str(lists), **result.to_dict()}
     if settings.replicates:
         summary["intervals"] = bootstrap_intervals(result, Comm(), seed=settings.seed, replicates=settings.replicates)
@@ -52,6 +47,28 @@ def evaluate_lists(settings: EvaluateSettings) -> dict[str, Any]:
         out.write_text(json.dumps(summary, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
         print(f"\nwritten: {out}", flush=True)
     return summary
+
+
+def wanted_pairs(dataset: Dataset, split: str) -> Csr:
+    """The items that each user's list should have, those of the user's pairs in `split`."""
+    pairs = getattr(dataset, split)
+    return Csr.of(torch.from_numpy(pairs.user), torch.from_numpy(pairs.item), dataset.n_users)
+
+
+def lists_of(asked: Tensor, users: Tensor, items: Tensor) -> Tensor:
+    """Lists [A, k] of the users `asked` (ascending), from those of `users` [U, k]; all -1 for one without a list."""
+    ranked = torch.full((len(asked), items.shape[1]), -1, dtype=torch.int64)
+    there = torch.isin(users, asked)
+    ranked[torch.searchsorted(asked, users[there])] = items[there]
+    return ranked
+
+
+def memberships(dataset: Dataset) -> list[GroupMembership]:
+    """The dataset's group tables, as evaluation takes them."""
+    return [
+        GroupMembership(t.name, t.entity, t.labels, torch.from_numpy(t.entity_index), torch.from_numpy(t.group_index))
+        for t in dataset.groups.values()
+    ]
 
 
 def _inputs(settings: EvaluateSettings) -> tuple[Path, Dataset]:

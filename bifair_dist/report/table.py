@@ -10,6 +10,11 @@ def number(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
 
 
+def change(value: float | None, base: float | None) -> str:
+    """From `base` to `value` in per cent; a dash where that says nothing."""
+    return "-" if not base or value is None else f"{100 * (value / base - 1):+.1f} %"
+
+
 def evaluation_line(summary: dict[str, Any], group: str) -> str:
     """One line: accuracy, then CV and MIN of the balanced group table (or of the first one)."""
     accuracy = [f"{name} {number(value)}" for name, value in summary.items() if "@" in name and "hit" not in name]
@@ -49,6 +54,6 @@ def before_after(before: dict[str, Any] | None, after: dict[str, Any], group: st
         elif before is None:
             lines.append(f"{name:<{width}}  {number(a):>8}")
         else:
-            change = "" if not b or a is None else f"{100 * (a / b - 1):+.1f} %"
-            lines.append(f"{name:<{width}}  {number(b):>8}  {number(a):>8}  {change:>8}")
+            moved = "" if not b or a is None else change(a, b)
+            lines.append(f"{name:<{width}}  {number(b):>8}  {number(a):>8}  {moved:>8}")
     return "\n".join(lines)

@@ -151,6 +151,9 @@ def _device(local: int) -> torch.device:
 def _conclude(settings: TrainSettings, folder: Path, seconds: float) -> None:
     """The table of accuracy and fairness on the test pairs, before and after the fair phases."""
     _print_table(settings, folder)
+    from bifair_dist.report.report import report_of_training  # a training that shows no table needs none of it
+
+    report_of_training(settings, folder)
     print(f"\nfinished in {duration(seconds)}; everything is in {folder}", flush=True)
 
 

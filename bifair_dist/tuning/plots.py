@@ -1,24 +1,23 @@
-"""The report's figures, drawn by matplotlib as SVG. Okabe-Ito colours and different marks: readable in grey, too."""
+"""The report's figures."""
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from bifair_dist.report.svg import BLUE, GREEN, GREY, ORANGE, drawn, figure, svg
 from bifair_dist.tuning.objective import Baseline
 from bifair_dist.tuning.results import Trial
 from bifair_dist.tuning.space import Choice, Range, Space
 
-BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#777777"
 
-
+@drawn
 def front_figure(trials: Sequence[Trial], baseline: Baseline, best: Trial | None, share: float) -> str:
     """Recall against CV, and against MIN: dominated points, each plane's front, baseline, the least recall allowed."""
-    figure, both = _figure(6.4, 8.0, rows=2)
+    made, both = figure(6.4, 8.0, rows=2)
     there = [t for t in trials if t.status != "failed" and math.isfinite(t.cv)]
     for axes, name, on in ((both[0], "cv", "front"), (both[1], "minimum", "front_min")):
         front = sorted((t.recall, getattr(t, name)) for t in there if getattr(t, on))
@@ -37,14 +36,15 @@ def front_figure(trials: Sequence[Trial], baseline: Baseline, best: Trial | None
     both[1].set_ylabel("utility of the worst-served group, MIN (higher is better)")
     both[1].set_xlabel("Recall (higher is better)")
     both[0].legend(fontsize=8, markerscale=0.6)
-    return _svg(figure, "Recall against CV and MIN of every trial")
+    return svg(made, "Recall against CV and MIN of every trial")
 
 
+@drawn
 def parallel_figure(trials: Sequence[Trial], space: Space) -> str:
     """One line a trial through its settings and its J; the better, the darker."""
     done = sorted((t for t in trials if math.isfinite(t.objective)), key=lambda t: -t.objective)
     keys = list(space.domains)
-    figure, axes = _figure(1.9 * (len(keys) + 1), 4.0)
+    made, axes = figure(1.9 * (len(keys) + 1), 4.0)
     for rank, trial in enumerate(done):
         values = [_place(space.domains[key], trial.config[key]) for key in keys]
         values.append(1 - rank / max(1, len(done) - 1))
@@ -58,15 +58,16 @@ def parallel_figure(trials: Sequence[Trial], space: Space) -> str:
         for name, at in _ends(space.domains[key]):
             axes.annotate(name, (i, at), fontsize=7, color=GREY, xytext=(3, 0), textcoords="offset points")
         axes.axvline(i, color=GREY, linewidth=0.6)
-    return _svg(figure, "Settings of every trial")
+    return svg(made, "Settings of every trial")
 
 
+@drawn
 def curve_figure(trials: Sequence[Trial], space: Space, baseline: Baseline) -> str:
     """Of a space with one setting: recall and CV, mean and standard deviation over seeds."""
     ((key, domain),) = space.domains.items()
     trials = [t for t in trials if key in t.config]
     points = sorted({t.config[key] for t in trials})
-    figure, both = _figure(6.4, 5.2, rows=2)
+    made, both = figure(6.4, 5.2, rows=2)
     for axes, name, base in ((both[0], "recall", baseline.recall), (both[1], "cv", baseline.cv)):
         values = [[getattr(t, name) for t in trials if t.config[key] == p and t.status != "failed"] for p in points]
         means = [float(np.mean(v)) if v else math.nan for v in values]
@@ -80,13 +81,14 @@ def curve_figure(trials: Sequence[Trial], space: Space, baseline: Baseline) -> s
             axes.set_xscale("log")
     both[0].legend(fontsize=8)
     both[1].set_xlabel(key)
-    return _svg(figure, f"Sensitivity to {key}")
+    return svg(made, f"Sensitivity to {key}")
 
 
+@drawn
 def importance_figure(importance: dict[str, dict[str, float]]) -> str:
     """Share of the variance that each setting explains, for recall and CV."""
     keys = list(next(iter(importance.values())))
-    figure, axes = _figure(6.4, 0.6 * len(keys) + 1.2)
+    made, axes = figure(6.4, 0.6 * len(keys) + 1.2)
     for i, (name, shares) in enumerate(importance.items()):
         at = np.arange(len(keys)) + (i - 0.5) * 0.36
         axes.barh(at, [shares[k] for k in keys], height=0.34, color=(BLUE, ORANGE)[i], label=name,
@@ -94,24 +96,7 @@ def importance_figure(importance: dict[str, dict[str, float]]) -> str:
     axes.set_yticks(range(len(keys)), keys, fontsize=8)
     axes.set_xlabel("share of the variance among trials (fANOVA)")
     axes.legend(fontsize=8)
-    return _svg(figure, "Importance of each setting")
-
-
-def _figure(width: float, height: float, rows: int = 1) -> tuple[Any, Any]:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    return figure, figure.subplots(rows)
-
-
-def _svg(figure: Any, title: str) -> str:
-    import matplotlib
-
-    out = io.StringIO()
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": title}):
-        figure.savefig(out, format="svg", metadata={"Date": None, "Title": title})
-    text = out.getvalue()
-    return text[text.index("<svg") :].replace("<svg ", f'<svg role="img" aria-label="{title}" ', 1)
+    return svg(made, "Importance of each setting")
 
 
 def _place(domain: Range | Choice, value: Any) -> float:

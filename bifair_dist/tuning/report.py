@@ -3,33 +3,19 @@
 from __future__ import annotations
 
 import html
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from bifair_dist.report.page import figure, value, write_page
+from bifair_dist.report.table import change
 from bifair_dist.tuning import plots
 from bifair_dist.tuning.importance import importance
 from bifair_dist.tuning.objective import Baseline
 from bifair_dist.tuning.results import Trial
 from bifair_dist.tuning.space import Space
-
-STYLE = """
-:root { color-scheme: light dark; }
-body { font: 16px/1.5 system-ui, sans-serif; margin: 0 auto; padding: 1rem; max-width: 60rem; }
-figure { margin: 1.5rem 0; background: #fff; border-radius: 6px; padding: .5rem; }
-figure svg { width: 100%; height: auto; display: block; }
-figcaption { color: #444; font-size: .85rem; padding: .3rem; }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; font-size: .85rem; font-variant-numeric: tabular-nums; }
-th, td { text-align: right; padding: .25rem .6rem; border-bottom: 1px solid #8886; white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; }
-tr.front td { font-weight: 600; }
-tr.failed td { opacity: .6; }
-@media print { body { max-width: none; } figure { break-inside: avoid; } }
-"""
 
 
 def write_report(
@@ -44,24 +30,16 @@ def write_report(
     """Write it; `confirmed` has, by seed, (recall, CV, MIN) on test of the baseline and of the best setting."""
     parts = [_summary(space, trials, baseline, best, share), _confirmed(confirmed)]
     caption = "Validation figures of each trial's best state. Only the table of seeds has seen test data."
-    parts.append(_figure(plots.front_figure(trials, baseline, best, share), caption))
+    parts.append(figure(plots.front_figure(trials, baseline, best, share), caption))
     if len(space.domains) == 1:
-        parts.append(_figure(plots.curve_figure(trials, space, baseline), "Bars: one standard deviation over seeds."))
+        parts.append(figure(plots.curve_figure(trials, space, baseline), "Bars: one standard deviation over seeds."))
     else:
-        parts.append(_figure(plots.parallel_figure(trials, space), "One line a trial; the darker, the better its J."))
+        parts.append(figure(plots.parallel_figure(trials, space), "One line a trial; the darker, the better its J."))
     shares = importance(trials, space)
     if shares:
-        parts.append(_figure(plots.importance_figure(shares), "Over the whole range searched, interactions left out."))
+        parts.append(figure(plots.importance_figure(shares), "Over the whole range searched, interactions left out."))
     parts.append(_table(space, trials))
-    text = (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-        f"<title>{html.escape(space.name)}: sweep</title><style>{STYLE}</style></head><body>"
-        + "\n".join(p for p in parts if p)
-        + "</body></html>\n"
-    )
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
+    write_page(path, f"{space.name}: sweep", parts)
 
 
 def _summary(space: Space, trials: Sequence[Trial], baseline: Baseline, best: Trial | None, share: float) -> str:
@@ -74,12 +52,12 @@ def _summary(space: Space, trials: Sequence[Trial], baseline: Baseline, best: Tr
     if best is None:
         lines.append("<p><strong>No trial finished.</strong></p>")
     else:
-        picked = ", ".join(f"{k} = {_value(v)}" for k, v in best.config.items() if k != "seed")
+        picked = ", ".join(f"{k} = {value(v)}" for k, v in best.config.items() if k != "seed")
         lines.append(
             f"<p>Chosen (least CV with at least {share:.0%} of the baseline's recall): <strong>{html.escape(picked)}"
-            f"</strong>: recall {best.recall:.4f} ({_change(best.recall, baseline.recall)}), CV {best.cv:.4f} "
-            f"({_change(best.cv, baseline.cv)}), MIN {best.minimum:.4f} "
-            f"({_change(best.minimum, baseline.minimum)}).</p>"
+            f"</strong>: recall {best.recall:.4f} ({change(best.recall, baseline.recall)}), CV {best.cv:.4f} "
+            f"({change(best.cv, baseline.cv)}), MIN {best.minimum:.4f} "
+            f"({change(best.minimum, baseline.minimum)}).</p>"
         )
         if best.recall < share * baseline.recall:
             lines.append("<p><strong>No finished trial keeps that much recall; this one comes nearest.</strong></p>")
@@ -95,7 +73,7 @@ def _confirmed(rows: Sequence[dict[str, Any]]) -> str:
         before, after = (np.array([row[which][i] for row in rows]) for which in ("alpharec", "best"))
         cells = [f"{v.mean():.4f} ± {v.std(ddof=1) if len(v) > 1 else 0:.4f}" for v in (before, after)]
         out.append(f"<tr><td>{name}</td><td>{cells[0]}</td><td>{cells[1]}</td><td>"
-                   f"{_change(float(after.mean()), float(before.mean()))}</td></tr>")  # fmt: skip
+                   f"{change(float(after.mean()), float(before.mean()))}</td></tr>")  # fmt: skip
     return "".join(out) + f"</table></div><p>Mean and standard deviation over {len(rows)} seeds.</p>"
 
 
@@ -108,9 +86,9 @@ def _table(space: Space, trials: Sequence[Trial]) -> str:
             t.trial,
             t.status + (", front" if t.front else ""),
             t.validations,
-            *map(_value, (t.recall, t.cv, t.minimum)),
+            *map(value, (t.recall, t.cv, t.minimum)),
         ]
-        cells += [_value(t.config.get(k)) for k in keys]
+        cells += [value(t.config.get(k)) for k in keys]
         kind = "failed" if t.status == "failed" else "front" if t.front else ""
         rows.append(f'<tr class="{kind}">' + "".join(f"<td>{html.escape(str(c))}</td>" for c in cells) + "</tr>")
     failed = "".join(
@@ -119,17 +97,3 @@ def _table(space: Space, trials: Sequence[Trial]) -> str:
     return f"<h2>All trials</h2><div class=scroll><table>{''.join(rows)}</table></div>" + (
         f"<h2>Failed</h2><ul>{failed}</ul>" if failed else ""
     )
-
-
-def _figure(svg: str, caption: str) -> str:
-    return f"<figure>{svg}<figcaption>{html.escape(caption)}</figcaption></figure>"
-
-
-def _change(value: float, base: float) -> str:
-    return f"{100 * (value / base - 1):+.1f} %" if base else "-"
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, float):
-        return "-" if not math.isfinite(value) else f"{value:.4g}"
-    return str(value)

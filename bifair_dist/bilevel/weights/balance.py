@@ -73,7 +73,7 @@ class GroupBalance:
 
     @property
     def recent_losses(self) -> list[float | None]:
-        """`streamed` without its start at 0: a weighted mean of each group's latest losses; None where there is none."""
+        """`streamed` without its start at 0: a mean of each group's latest losses; None where it has none."""
         share = 1.0 - (1.0 - self.stream_rate) ** self.seen
         return [float(loss / of) if of > 0 else None for loss, of in zip(self.streamed, share, strict=True)]
 

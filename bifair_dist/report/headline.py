@@ -1,0 +1,93 @@
+"""The result in plain sentences, from the figures alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+Interval = list[float] | None
+
+
+def headline(run: dict[str, Any]) -> list[str]:
+    """The sentence to read first, then those with its figures, about one run (an entry of report.json).
+
+    Accuracy, the worst-served group (before) and inequality. A change counts where its interval leaves out zero;
+    otherwise the sentence says that it is not clear.
+    """
+    after, before, table = run["test"], (run["before"] or {}).get("test"), run["group"]
+    metric = next(name for name in after if name.startswith("recall@"))
+    groups = after["groups"].get(table, {"utility": {}, "cv": None})
+    known = {g: v for g, v in groups["utility"].items() if v is not None}
+    if before is None:
+        return [_level(metric, after[metric], run["intervals"]["after"]) + _spread(table, known)]
+    changes = run["intervals"]["change"] or {}
+    found = [
+        (_upper(metric), _upper(metric), before[metric], after[metric], changes.get(metric), ("fell by", "rose by"))
+    ]
+    old, inside = before["groups"].get(table, {}), changes.get("groups", {}).get(table, {})
+    there = {g: old["utility"][g] for g in known if old.get("utility", {}).get(g) is not None}
+    if there:
+        worst = min(there, key=lambda g: (there[g], g))
+        ends = inside.get("utility", {}).get(worst)
+        who = f"the worst-served {table} ({worst})"
+        found.append((who, f"Utility of {worst}", there[worst], known[worst], ends, ("lost", "gained")))
+    if old.get("cv") is not None and groups["cv"] is not None:
+        what, short = f"inequality among the groups of {table}", f"CV of {table} (lower is fairer)"
+        found.append((what, short, old["cv"], groups["cv"], inside.get("cv"), ("fell by", "rose by")))
+    phrases = [f"{what} {_verb(b, a, ends, verbs)}" for what, _, b, a, ends, verbs in found]
+    details = [f"{name}: {_detail(b, a, ends)}." for _, name, b, a, ends, _ in found]
+    lead = phrases[0] if len(phrases) == 1 else f"{', '.join(phrases[:-1])}, and {phrases[-1]}"
+    return [f"{lead}.", *details, *_sides(table, there, known, inside.get("utility", {}))]
+
+
+def _verb(before: float, after: float, interval: Interval, verbs: tuple[str, str]) -> str:
+    if not before:
+        return "began at nothing"
+    share = after / before - 1
+    if share == 0 or (interval is not None and interval[0] <= 0 <= interval[1]):
+        return "did not clearly change"
+    return f"{verbs[share > 0]} {_percent(abs(share)).lstrip('+')}"
+
+
+def _detail(before: float, after: float, interval: Interval) -> str:
+    text = f"from {before:.4f} to {after:.4f}"
+    if before:
+        text += f", {_percent(after / before - 1)}"
+    return text + ("" if interval is None else f" (95 % interval {_percent(interval[0])} to {_percent(interval[1])})")
+
+
+def _sides(
+    table: str, before: Mapping[str, float], after: Mapping[str, float], changes: Mapping[str, Interval]
+) -> list[str]:
+    """How many groups clearly gained, and which lost: what the gain of the others cost."""
+    if not changes:
+        return []
+    ends = {g: changes.get(g) for g in before if before[g]}
+    won = sum(interval is not None and interval[0] > 0 for interval in ends.values())
+    lost = sorted((after[g] / before[g] - 1, g) for g, i in ends.items() if i is not None and i[1] < 0)
+    named = ", ".join(f"{g} ({_percent(share)})" for share, g in lost[:3]) + (", ..." if len(lost) > 3 else "")
+    losers = f"{len(lost)} clearly lost: {named}" if lost else "none clearly lost"
+    return [f"Of {len(before)} groups of {table}, {won} clearly gained, {losers}."]
+
+
+def _level(metric: str, value: float, intervals: dict[str, Any]) -> str:
+    ends = intervals.get(metric)
+    return f"{_upper(metric)} is {value:.4f}" + (f" (95 % interval {ends[0]:.4f} to {ends[1]:.4f})." if ends else ".")
+
+
+def _spread(table: str, known: Mapping[str, float]) -> str:
+    if len(known) < 2:
+        return ""
+    low, high = min(known, key=lambda g: (known[g], g)), max(known, key=lambda g: (known[g], g))
+    times = f", {known[high] / known[low]:.1f} times as much" if known[low] else ""
+    return (
+        f" The worst-served {table} ({low}) gets {known[low]:.4f}, the best-served ({high}) {known[high]:.4f}{times}."
+    )
+
+
+def _upper(metric: str) -> str:
+    return metric[0].upper() + metric[1:]
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:+.1f} %" if abs(share) < 0.1 else f"{100 * share:+.0f} %"

@@ -1,45 +1,19 @@
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
-from typing import Any
 
-import pandas as pd
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tests" / "training"))  # small_runs
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "training"))  # small_runs
 
-from small_runs import Small, make_small, run  # noqa: E402
-
-from bifair_dist.catalog.dataset import sha256  # noqa: E402
-
-EVIL = "<script>alert(1)</script>"
-LABEL = "Poetry <b>$x^2$</b>"
-NAME = "<i>first & only"
+from small_runs import Small, run
+from strange_texts import NAME, make_strange
 
 
 @pytest.fixture(scope="session")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Small:
-    """The small catalogue, with titles and a genre that are HTML: what a report shows is data of others."""
-    made = make_small(tmp_path_factory.mktemp("small"))
-    change_table(made.dataset, "items.parquet", lambda t: t.assign(title=EVIL + " " + t["title"]))
-    change_table(made.dataset, "groups/genre.parquet", lambda t: t.assign(group=t["group"].replace("Poetry", LABEL)))
-    path = made.dataset / "manifest.json"
-    manifest = json.loads(path.read_text())
-    labels = manifest["groups"]["genre"]["labels"]
-    manifest["groups"]["genre"]["labels"] = [LABEL if label == "Poetry" else label for label in labels]
-    path.write_text(json.dumps(manifest))
-    return made
-
-
-def change_table(dataset: Path, name: str, change: Any) -> None:
-    """Write a file of a dataset folder anew, with its checksum."""
-    change(pd.read_parquet(dataset / name)).to_parquet(dataset / name, index=False)
-    manifest = json.loads((dataset / "manifest.json").read_text())
-    manifest["checksums"][name] = sha256(dataset / name)
-    (dataset / "manifest.json").write_text(json.dumps(manifest))
+    return make_strange(tmp_path_factory.mktemp("small"))
 
 
 @pytest.fixture(scope="session")

@@ -12,14 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import EVIL, LABEL, NAME, ROOT
 from small_runs import Small, make_small, metrics_of, run
+from strange_texts import EVIL, LABEL, NAME
 
 from bifair_dist.config import TrainSettings, load
 from bifair_dist.config.report import ReportSettings
 from bifair_dist.errors import UserError
 from bifair_dist.report import measured, report
 from bifair_dist.training import launch
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def written(output: Path, *runs: Path) -> tuple[dict[str, Any], str]:

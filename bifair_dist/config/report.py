@@ -21,7 +21,7 @@ class ReportSettings(Settings):
     )  # fmt: skip
     replicates: int = setting(
         500, "bootstrap replicates over users for 95 % intervals", unit="replicates",
-        why="fewer are taken where there are more than 400,000 users", at_least=20,
+        why="ends of the intervals then stand to about 5 % of their length", at_least=20,
     )  # fmt: skip
     seed: int = setting(0, "seed of the bootstrap", why="the same intervals every time", at_least=0)
     output: str = setting(

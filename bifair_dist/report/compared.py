@@ -6,7 +6,7 @@ import html
 from typing import Any
 
 from bifair_dist.report import plots
-from bifair_dist.report.page import Text, figure, table
+from bifair_dist.report.page import Text, figure, table, with_ends
 from bifair_dist.report.table import number
 
 
@@ -20,13 +20,14 @@ def comparison(content: dict[str, Any]) -> list[str]:
     if tables:
         parts.append(f'<p class="lead">{html.escape(_lead(runs, metric, tables[0]))}</p>')
     head = ["run", "method", metric, f"ndcg@{content['k']}"]
-    head += [f"{name}: {figure_}" for name in tables for figure_ in ("CV", "MIN")]
+    head += [f"{name}: CV" for name in tables]
     rows = []
     for i, run in enumerate(runs, 1):
         test = run["test"]
         method = run["method"] + (f", {run['rule']} at {run['fairness_strength']:g}" if run["rule"] else "")
         row = [f"{i}. {run['name']}", Text(method), number(test[metric]), number(test[head[3]])]
-        row += [number(test["groups"][name][key]) for name in tables for key in ("cv", "min")]
+        groups = [test["groups"][name] for name in tables]
+        row += [with_ends(number(group["cv"]), f"MIN {number(group['min'])}") for group in groups]
         rows.append(row)
     parts.append(table(head, rows))
     drawings = [

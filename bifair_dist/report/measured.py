@@ -23,14 +23,11 @@ from bifair_dist.parallel.comm import Comm
 from bifair_dist.report.evaluated import lists_of, memberships, wanted_pairs
 
 LEVEL = 0.95
-MOST_USERS = 200_000
-"""Users whose lists are read: those of more users would not fit a small machine, and their intervals are narrow."""
+MOST_USERS = 100_000
+"""Users whose lists are read: of more, intervals are narrow, and the lists would not fit a small machine."""
 
 BATCH = 1 << 20
 """Rows of a file of lists that are held at a time where only some users are looked at."""
-
-MOST_WEIGHTS = 200_000_000
-"""Bootstrap weights drawn at most for a result, about ten seconds of a core."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +55,6 @@ def measure(folder: Path, dataset: Dataset, k: int, *, seed: int, replicates: in
     step = -(-len(asked) // MOST_USERS)
     looked, sampled = asked[::step].contiguous(), step > 1
     groups = memberships(dataset)
-    replicates = max(20, min(replicates, MOST_WEIGHTS // max(1, len(looked))))
 
     def result_of(name: str) -> tuple[Tensor, EvaluationResult, dict[str, Any]]:
         lists = lists_of(looked, *_read(folder / name, dataset, k, looked if sampled else None))

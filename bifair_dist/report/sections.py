@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from bifair_dist.report import plots
@@ -59,7 +60,9 @@ def _run(run: dict[str, Any], dataset: dict[str, Any], key: str) -> Iterator[str
 
 def _about(run: dict[str, Any], dataset: dict[str, Any]) -> str:
     rule = f", rule {run['rule']} over {run['group']} at strength {run['fairness_strength']:g}" if run["rule"] else ""
-    before = " Before: the AlphaRec state that the fair phase began with." if run["before"] else ""
+    start = Path(run["config"]["training.warm_start"]).name
+    state = f"that of the run {start}" if start else "AlphaRec's, which the base phase trained"
+    before = f" Before: the state that the fair phases began with, {state}." if run["before"] else ""
     return (
         f"Method {run['method']}{rule}. {dataset['users']:,} users, {dataset['items']:,} items, "
         f"{dataset['pairs']['train']:,} training and {dataset['pairs']['test']:,} test pairs.{before}"

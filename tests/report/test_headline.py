@@ -1,0 +1,73 @@
+"""The sentences that a report begins with, on figures made up for them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from bifair_dist.report.headline import headline
+
+
+def of(recall: float, utility: dict[str, float | None], cv: float | None) -> dict[str, Any]:
+    return {"recall@20": recall, "ndcg@20": 0.1, "groups": {"genre": {"utility": utility, "cv": cv}}}
+
+
+def entry(before: dict[str, Any] | None, after: dict[str, Any], change: dict[str, Any] | None) -> dict[str, Any]:
+    return {
+        "group": "genre",
+        "test": after,
+        "before": before and {"test": before},
+        "intervals": {"after": {"recall@20": [0.18, 0.21]}, "change": change},
+    }
+
+
+def change(recall: list[float], cv: list[float], **utility: list[float]) -> dict[str, Any]:
+    return {"recall@20": recall, "groups": {"genre": {"cv": cv, "utility": utility}}}
+
+
+BEFORE = of(0.2, {"A": 0.05, "B": 0.3, "C": 0.2, "D": None}, 0.5)
+AFTER = of(0.198, {"A": 0.08, "B": 0.24, "C": 0.2, "D": None}, 0.4)
+
+
+def test_clear_changes() -> None:
+    clear = change([-0.02, -0.001], [-0.3, -0.1], A=[0.4, 0.9], B=[-0.3, -0.05], C=[-0.1, 0.1])
+    lead, *details = headline(entry(BEFORE, AFTER, clear))
+    assert lead == (
+        "Recall@20 fell by 1.0 %, the worst-served genre (A) gained 60 %, and inequality among the groups of genre "
+        "fell by 20 %."
+    )
+    assert details == [
+        "Recall@20: from 0.2000 to 0.1980, -1.0 % (95 % interval -2.0 % to -0.1 %).",
+        "Utility of A: from 0.0500 to 0.0800, +60 % (95 % interval +40 % to +90 %).",
+        "CV of genre (lower is fairer): from 0.5000 to 0.4000, -20 % (95 % interval -30 % to -10 %).",
+        "Of 3 groups of genre, 1 clearly gained, 1 clearly lost: B (-20 %).",
+    ]
+
+
+def test_what_the_interval_does_not_tell_from_nothing_is_no_change() -> None:
+    vague = change([-0.02, 0.001], [-0.3, 0.1], A=[-0.1, 0.9], B=[-0.3, 0.05], C=[-0.1, 0.1])
+    lead, *details = headline(entry(BEFORE, AFTER, vague))
+    assert lead.count("did not clearly change") == 3 and "gained" not in lead and "fell" not in lead
+    assert details[-1] == "Of 3 groups of genre, 0 clearly gained, none clearly lost."
+
+
+def test_without_the_lists_before_there_are_no_intervals() -> None:
+    lead, *details = headline(entry(BEFORE, AFTER, None))
+    assert "fell by 1.0 %" in lead and "interval" not in " ".join(details) and len(details) == 3
+
+
+def test_a_run_without_a_before() -> None:
+    (said,) = headline(entry(None, AFTER, None))
+    assert said == (
+        "Recall@20 is 0.1980 (95 % interval 0.1800 to 0.2100). The worst-served genre (A) gets 0.0800, the best-served "
+        "(B) 0.2400, 3.0 times as much."
+    )
+
+
+@pytest.mark.parametrize("cv", [None, 0.0])
+def test_figures_that_are_not_there(cv: float | None) -> None:
+    """A group that nothing was found for, an inequality that is not defined or none: no division by it."""
+    before = of(0.0, {"A": 0.0, "B": 0.0}, cv)
+    lead = headline(entry(before, AFTER, None))[0]
+    assert "Recall@20 began at nothing" in lead and "(A) began at nothing" in lead

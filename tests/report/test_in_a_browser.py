@@ -35,6 +35,7 @@ const frames = FRAMES.map(([address, width]) => {
     }
     const heights = [...page.querySelectorAll("svg text")].map(t => t.getBoundingClientRect().height);
     found.push({width, scroll: root.scrollWidth, inner: frame.contentWindow.innerWidth, outside,
+                loaded: frame.contentWindow.performance.getEntriesByType("resource").map(e => e.name),
                 svgs: page.querySelectorAll("svg").length, smallest: Math.min(...heights)});
     done();
   });
@@ -55,7 +56,7 @@ def test_nothing_sticks_out_and_nothing_complains(done: Path, plain: Path, tmp_p
     for frame in found:
         assert frame["inner"] == frame["width"]
         assert frame["scroll"] <= frame["inner"], frame
-        assert frame["outside"] == []
+        assert frame["outside"] == [] and frame["loaded"] == []
         assert frame["svgs"] >= 5
         assert frame["smallest"] >= 8  # pixels: text in a figure that can be read on a telephone, too
 

@@ -37,7 +37,8 @@ td small { opacity: .8; }
   td:first-child { white-space: normal; min-width: 6.5rem; }
   td small { display: inline-block; white-space: normal; width: 4.7rem; line-height: 1.2; }
   td.text small { display: inline; width: auto; }
-  td.text, th.text { min-width: 8rem; }
+  td.text, th.text { min-width: 6.2rem; }
+  th { white-space: normal; }
 }
 tr.front td, tr.strong td { font-weight: 600; }
 tr.failed td { opacity: .6; }

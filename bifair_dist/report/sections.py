@@ -183,13 +183,18 @@ def _moved(run: dict[str, Any], dataset: dict[str, Any], key: str) -> Iterator[s
 
 def _item(entry: dict[str, Any]) -> MarkupText:
     groups = html.escape(", ".join(entry["groups"]))
-    return MarkupText(f"{html.escape(entry['title'])}<br><small>{groups}; drift {value(entry['drift'])}</small>")
+    return MarkupText(f"{_title(entry)}<br><small>{groups}; drift {value(entry['drift'])}</small>")
+
+
+def _title(entry: dict[str, Any]) -> str:
+    """HTML. Titles in scripts that run from right to left must not turn round what stands beside them."""
+    return f"<bdi>{html.escape(entry['title'])}</bdi>"
 
 
 def _ordered(near: list[dict[str, Any]], known: set[str] | None = None) -> MarkupText:
     lines = []
     for entry in near:
-        title = html.escape(entry["title"])
+        title = _title(entry)
         fresh = known is not None and entry["title"] not in known
         lines.append(f"{f'<strong>{title}</strong>' if fresh else title} <small>{entry['cosine']:.2f}</small>")
     return MarkupText("<br>".join(lines))
@@ -202,7 +207,8 @@ def _users(run: dict[str, Any]) -> Iterator[str]:
         "to be shown (test pairs). Bold: not in the list before.</p>"
     )
     for user in run["users"]:
-        has = "; ".join(user["has"]) + ("; ..." if user["train_pairs"] > len(user["has"]) else "")
+        more = user["train_pairs"] - len(user["has"])
+        has = "; ".join(user["has"]) + (f"; and {more} more" if more else "")
         yield f"<h3>User {html.escape(user['user_id'])}</h3>"
         has = html.escape(f"Has {user['train_pairs']} items: {has}. To find: {user['test_pairs']}.")
         yield f'<p class="small">{has}</p>'
@@ -220,7 +226,7 @@ def _shown(entries: list[dict[str, Any]], place: int, old: set[str] | None) -> M
     if place >= len(entries):
         return MarkupText("")
     entry = entries[place]
-    title, groups = html.escape(entry["title"]), html.escape(", ".join(entry["groups"]))
+    title, groups = _title(entry), html.escape(", ".join(entry["groups"]))
     text = f"<strong>{title}</strong>" if old is not None and entry["title"] not in old else title
     return MarkupText(f"{'✓ ' if entry['wanted'] else ''}{text}" + (f" <small>{groups}</small>" if groups else ""))
 

@@ -28,7 +28,8 @@ figcaption { font-size: .85rem; opacity: .85; padding: .3rem 0; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .85rem; font-variant-numeric: tabular-nums; }
 th, td { text-align: right; padding: .25rem .6rem; border-bottom: 1px solid #8886; white-space: nowrap; }
-th { vertical-align: bottom; }
+th { vertical-align: bottom; overflow-wrap: normal; }
+td div + div { margin-top: .3rem; }
 th:first-child, td:first-child { text-align: left; padding-left: 0; }
 td.text, th.text { text-align: left; white-space: normal; min-width: 11rem; }
 td small { opacity: .8; }

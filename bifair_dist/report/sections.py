@@ -196,8 +196,9 @@ def _ordered(near: list[dict[str, Any]], known: set[str] | None = None) -> Marku
     for entry in near:
         title = _title(entry)
         fresh = known is not None and entry["title"] not in known
-        lines.append(f"{f'<strong>{title}</strong>' if fresh else title} <small>{entry['cosine']:.2f}</small>")
-    return MarkupText("<br>".join(lines))
+        shown = f"<strong>{title}</strong>" if fresh else title
+        lines.append(f"<div>{shown} <small>{entry['cosine']:.2f}</small></div>")
+    return MarkupText("".join(lines))
 
 
 def _users(run: dict[str, Any]) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from bifair_dist.benchmark.settings import BenchmarkSettings
 from bifair_dist.parallel.comm import Comm
 
 Say = Callable[[str], None]
+RESULTS = "results.json"
 
 
 def run_cases(settings: BenchmarkSettings, cases: list[Case], say: Say) -> dict[Case, Result] | None:
@@ -53,7 +55,8 @@ def _locally(settings: BenchmarkSettings, groups: dict[int, list[Case]], say: Sa
         say(f"{workers} worker{'s' * (workers > 1)} on this machine, cases: {len(cases)}")
         with tempfile.TemporaryDirectory() as folder:
             mp.start_processes(_process, (settings, cases, workers, folder), nprocs=workers, start_method="spawn")
-            found |= dict(zip(cases, torch.load(Path(folder) / "0.pt"), strict=True))
+            results = json.loads((Path(folder) / RESULTS).read_text(encoding="utf-8"))
+            found |= dict(zip(cases, results, strict=True))
     return found
 
 
@@ -68,7 +71,7 @@ def _process(rank: int, settings: BenchmarkSettings, cases: list[Case], workers:
         group = dist.group.WORLD
     results = work_through(settings, cases, group, device)
     if rank == 0:
-        torch.save(results, Path(folder) / "0.pt")
+        (Path(folder) / RESULTS).write_text(json.dumps(results), encoding="utf-8")
     if group is not None:
         dist.barrier()
         dist.destroy_process_group()

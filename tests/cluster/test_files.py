@@ -14,12 +14,26 @@ import pytest
 import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
 
-from bifair_dist.config import TrainSettings, parse
+from bifair_dist.benchmark.settings import BenchmarkSettings
+from bifair_dist.config import Settings, TrainSettings, parse
+from bifair_dist.config.evaluate import EvaluateSettings
+from bifair_dist.config.plan import TrainPlanSettings
+from bifair_dist.config.recommend import RecommendSettings
+from bifair_dist.config.tune import TuneSettings
 from bifair_dist.errors import UserError
+from bifair_dist.planning.text import named as named_profile
 
 ROOT = Path(__file__).resolve().parents[2]
 CLUSTER = ROOT / "cluster"
 PAGES = [*sorted(CLUSTER.glob("*")), ROOT / "docs" / "cluster.md", ROOT / "README.md"]
+
+SETTINGS: dict[str, Settings] = {
+    "jobs/train.py": TrainSettings(),
+    "jobs/tune.py": TuneSettings(),
+    "jobs/evaluate.py": EvaluateSettings(),
+    "jobs/recommend.py": RecommendSettings(),
+    "jobs/benchmark.py": BenchmarkSettings(),
+}
 
 
 def commands(text: str) -> Iterator[tuple[str, list[str]]]:
@@ -45,8 +59,11 @@ def check(job: str, arguments: list[str]) -> None:
     assert (ROOT / job).is_file(), job
     if "--help" in arguments:
         return
-    if job == "jobs/train.py":
-        parse(TrainSettings(), [word for word in arguments if word != "my.yaml" and word != "--config"])
+    words = [word for word in arguments if word != "my.yaml" and word != "--config"]
+    if job == "jobs/train.py" and "--plan" in arguments:
+        parse(TrainPlanSettings(), named_profile(words))
+    elif job in SETTINGS:
+        parse(SETTINGS[job], words)
     elif job == "jobs/prepare.py":
         runpy.run_path(str(ROOT / job))["_parser"]().parse_args(arguments)
 

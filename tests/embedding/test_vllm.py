@@ -60,6 +60,7 @@ def test_a_decoder_with_a_failing_item_and_a_killed_engine(tmp_path: Path) -> No
     end = time.monotonic() + 150
     while staged(tmp_path / "out") < 1 and process.poll() is None and time.monotonic() < end:
         time.sleep(0.02)
+    assert staged(tmp_path / "out") >= 1, "nothing was embedded in 150 s: the engine is not up, and nothing to kill"
     engines = [pid for pid, line in descendants(process.pid).items() if "EngineCore" in line]
     assert engines, "no engine process was seen"
     os.kill(engines[0], signal.SIGKILL)

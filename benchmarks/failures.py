@@ -12,7 +12,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from bifair_dist.training.watch import news
+from bifair_dist.training.watch import Watch
 
 RUNS = ("well", "diverging", "trivial", "collapse", "stalled")
 BLUE, GREY = "#0072B2", "#777777"
@@ -26,9 +26,10 @@ def main() -> None:
     arguments = parser.parse_args()
     histories = {name: read(arguments.runs / name) for name in RUNS}
     for name, records in histories.items():
-        for count in range(1, len(records) + 1):
-            for line in news(records[:count]):
-                print(f"{name}, epoch {records[count - 1]['epoch']}: {line}")
+        watch = Watch()
+        for record in records:
+            for line in watch.add(record):
+                print(f"{name}, epoch {record['epoch']}: {line}")
     draw(histories, arguments.out)
 
 

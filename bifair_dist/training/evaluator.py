@@ -38,8 +38,8 @@ class Evaluator:
         self.dataset, self.comm, self.k = dataset, comm, k
         train, valid, test = dataset.train, dataset.valid, dataset.test
         n = dataset.n_users
-        self.known = {"valid": _of(n, train), "test": _of(n, train, valid)}
-        self.wanted = {"valid": _of(n, valid), "test": _of(n, test)}
+        self.known = {"valid": pairs_of(n, train), "test": pairs_of(n, train, valid)}
+        self.wanted = {"valid": pairs_of(n, valid), "test": pairs_of(n, test)}
         self.groups = [
             GroupMembership(
                 name=t.name,
@@ -72,6 +72,8 @@ class Evaluator:
         return Evaluation(result.to_dict(), mine, items, scores)
 
 
-def _of(n_users: int, *splits: Interactions) -> Csr:
-    user, item = (np.concatenate([getattr(s, name) for s in splits]) for name in ("user", "item"))
+def pairs_of(n_users: int, *splits: Interactions) -> Csr:
+    """Items by user over the splits together, none where there are none."""
+    none = np.empty(0, np.int64)
+    user, item = (np.concatenate([none, *(getattr(s, name) for s in splits)]) for name in ("user", "item"))
     return Csr.of(torch.from_numpy(user), torch.from_numpy(item), n_users)

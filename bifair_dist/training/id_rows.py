@@ -1,4 +1,4 @@
-"""The rows of E that a run of MF or LightGCN starts from, and the folder that keeps the users' after it.
+"""The rows of E that a run of MF or LightGCN starts from, and those of a finished one.
 
 The items' vectors are in `item_representations/`, the users' beside them in `user_embeddings/`, in the same layout with
 users' ids in the place of items'.
@@ -7,13 +7,12 @@ users' ids in the place of items'.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from bifair_dist.catalog.dataset import Dataset
-from bifair_dist.embedding.representations import read_rows, write_manifest, write_shard
+from bifair_dist.embedding.representations import read_rows
 from bifair_dist.parallel.comm import Comm, row_range, shard_rows
 from bifair_dist.parallel.sampler import counter_generator
 
@@ -40,17 +39,6 @@ def first_rows(n_items: int, n_users: int, k: int, comm: Comm, seed: int, dtype:
         here, end = max(first, start), min(first + len(drawn), stop)
         rows[here - start : end - start] = drawn[here - first : end - first].to(dtype)
     return rows
-
-
-def write_users(folder: Path, dataset: Dataset, rows: Tensor, comm: Comm, about: dict[str, Any]) -> None:
-    """`user_embeddings/`: every worker writes its own users [m_users, k] as a shard, the first one the manifest."""
-    start, stop = row_range(dataset.n_users, comm.size, comm.rank)
-    folder.mkdir(parents=True, exist_ok=True)
-    vectors = rows[: stop - start].detach().cpu().numpy()
-    shard = write_shard(folder, comm.rank, dataset.user_ids[start:stop], vectors) if stop > start else None
-    shards = comm.gather_objects(shard)
-    if comm.rank == 0:
-        write_manifest(folder, [s for s in shards if s is not None], about, ordered=True)
 
 
 def read_ids(run: Path, dataset: Dataset, dtype: str) -> Tensor:

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from bifair_dist.catalog.dataset import Dataset
+from bifair_dist.catalog.dataset import Dataset, Strings
 from bifair_dist.embedding.representations import write_manifest, write_shard
 from bifair_dist.model.projector import Theta
 from bifair_dist.parallel.comm import Comm, row_range
@@ -27,12 +27,15 @@ def write_json(path: Path, value: Any) -> None:
     os.replace(part, path)
 
 
-def write_representations(folder: Path, dataset: Dataset, z: Tensor, comm: Comm, about: dict[str, Any]) -> None:
-    """`item_representations/`: every worker writes its own rows as a shard, the first one the manifest."""
-    start, stop = row_range(dataset.n_items, comm.size, comm.rank)
+def write_vectors(folder: Path, ids: Strings, rows: Tensor, comm: Comm, about: dict[str, Any]) -> None:
+    """A representations folder: every worker writes its own rows [m, d] as a shard, the first one the manifest.
+
+    `ids` are all of them, of items (`item_representations/`) or of users (`user_embeddings/`).
+    """
+    start, stop = row_range(len(ids), comm.size, comm.rank)
     folder.mkdir(parents=True, exist_ok=True)
-    rows = z[: stop - start].detach().cpu().numpy()
-    shard = write_shard(folder, comm.rank, dataset.item_ids[start:stop], rows) if stop > start else None
+    vectors = rows[: stop - start].detach().cpu().numpy()
+    shard = write_shard(folder, comm.rank, ids[start:stop], vectors) if stop > start else None
     shards = comm.gather_objects(shard)
     if comm.rank == 0:
         write_manifest(folder, [s for s in shards if s is not None], about, ordered=True)

@@ -19,6 +19,7 @@ from bifair_dist.embedding.representations import read_rows
 from bifair_dist.errors import UserError
 from bifair_dist.evaluation.ranking import full_ranking
 from bifair_dist.parallel.comm import Comm
+from bifair_dist.training.evaluator import pairs_of
 from bifair_dist.training.id_rows import read_ids
 from bifair_dist.training.problem import load_problem
 from bifair_dist.training.run_folder import is_finished
@@ -52,7 +53,7 @@ def recommend(settings: RecommendSettings) -> pd.DataFrame:
             "user_id": dataset.user_ids[users.repeat_interleave(settings.k)[there].numpy()],
             "rank": torch.arange(1, settings.k + 1, dtype=torch.int32).repeat(len(users))[there].numpy(),
             "item_id": dataset.item_ids[item],
-            "title": _titles(dataset)[item],
+            "title": dataset.titles[item],
             "score": scores.reshape(-1)[there].numpy(),
         }
     )
@@ -104,19 +105,7 @@ def _known(dataset: Dataset, exclude: str) -> Csr:
         "train": (dataset.train,),
         "none": (),
     }
-    user, item = (
-        np.concatenate([np.empty(0, np.int64), *(getattr(s, name) for s in splits[exclude])])
-        for name in ("user", "item")
-    )
-    return Csr.of(torch.from_numpy(user), torch.from_numpy(item), dataset.n_users)
-
-
-def _titles(dataset: Dataset) -> np.ndarray:
-    """By item; empty where the dataset has none."""
-    table = pd.read_parquet(Path(dataset.folder) / "items.parquet")
-    if "title" not in table:
-        return np.full(dataset.n_items, "", dtype=object)
-    return np.asarray(table.set_index("item_id")["title"].reindex(dataset.item_ids).fillna(""), dtype=object)
+    return pairs_of(dataset.n_users, *splits[exclude])
 
 
 def _write(table: pd.DataFrame, path: Path) -> None:

@@ -15,7 +15,7 @@ from bifair_dist.report.table import evaluation_line
 from bifair_dist.tracking import Tracker
 from bifair_dist.training.phases import Phase
 from bifair_dist.training.problem import Problem
-from bifair_dist.training.watch import news
+from bifair_dist.training.watch import Watch
 
 LOG_FILE = "train.log"
 
@@ -35,7 +35,7 @@ class RunLog:
         self.folder, self.rank, self.tracker, self.forward, self.echo = folder, rank, tracker, forward, echo
         self.fence = fence
         self.phase_start, self.first_epoch = time.monotonic(), 0
-        self._phase: list[dict[str, Any]] = []
+        self._watch = Watch()
 
     def resume(self, step: int) -> None:
         """Forget validations after `step` steps of the run: they come again, and each is recorded once."""
@@ -46,7 +46,9 @@ class RunLog:
         part = path.with_name(path.name + ".part")
         part.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
         os.replace(part, path)
-        self._phase = [r for r in map(json.loads, kept) if "z_drift" in r]  # not those of an earlier version
+        for record in map(json.loads, kept):
+            if "z_drift" in record:  # not those of an earlier version
+                self._watch.add(record)
 
     def say(self, line: str) -> None:
         """A line for a person, once over all workers."""
@@ -68,7 +70,6 @@ class RunLog:
         """Record a validation."""
         if self.rank == 0:
             self._append("history.jsonl", json.dumps(record))
-            self._phase = [r for r in self._phase if r["phase"] == record["phase"]] + [record]
             self.tracker.metrics(flat_numbers(record), record["step"])
             spent = time.monotonic() - self.phase_start
             left = spent / max(1, record["epoch"] - self.first_epoch) * (record["epochs"] - record["epoch"])
@@ -77,7 +78,7 @@ class RunLog:
                 f"{evaluation_line(record['valid'], record['group'])}  {record['seconds_per_epoch']:.2f} s/epoch, "
                 f"at most {duration(left)} left{'  best' if record['best'] else ''}"
             )
-            for line in news(self._phase):
+            for line in self._watch.add(record):
                 self.say(f"  warning: {line}")
         if self.forward is not None:
             main = {name: v for name, v in record["valid"].items() if "@" in name}

@@ -46,7 +46,7 @@ class Trainer:
         self.problem, self.state, self.evaluator, self.checkpoints = problem, state, evaluator, checkpoints
         self.report, self.inner_group = report, inner_group
         self.position = Position(0, problem.settings.training.patience)
-        self._start, self._saved_at = time.monotonic(), -1
+        self._start = time.monotonic()
         self._drift = Drift(state.z, problem.n_rows, problem.comm)  # no checkpoint is loaded yet: this is Z0
 
     def run(self, phase: Phase, saved: Saved | None = None) -> None:

@@ -46,10 +46,22 @@ class Drift:
         return torch.stack([moved, self.first.double().square().sum()]).cpu()
 
 
-def news(records: Sequence[dict[str, Any]]) -> list[str]:
-    """The lines of `signs` of kinds that no earlier validation of the phase has shown: each is told once."""
-    told = {kind for count in range(len(records)) for kind in signs(records[:count])}
-    return [line for kind, line in signs(records).items() if kind not in told]
+class Watch:
+    """The validations of the present phase, and which kinds of signs were told of it: each is told once."""
+
+    def __init__(self) -> None:
+        self._records: list[dict[str, Any]] = []
+        self._told: set[str] = set()
+
+    def add(self, record: dict[str, Any]) -> list[str]:
+        """Take in a validation; the lines of kinds that this phase has not shown before."""
+        if self._records and self._records[-1]["phase"] != record["phase"]:
+            self._records, self._told = [], set()
+        self._records.append(record)
+        found = signs(self._records)
+        fresh = [line for kind, line in found.items() if kind not in self._told]
+        self._told |= found.keys()
+        return fresh
 
 
 def signs(records: Sequence[dict[str, Any]]) -> dict[str, str]:

@@ -18,9 +18,8 @@ from bifair_dist.parallel.comm import Comm
 from bifair_dist.tracking import open_tracker
 from bifair_dist.training.checkpoints import Checkpoints, Saved
 from bifair_dist.training.evaluator import Evaluation, Evaluator, Split
-from bifair_dist.training.id_rows import write_users
 from bifair_dist.training.lease import Owner, check_fence
-from bifair_dist.training.outputs import write_json, write_projector, write_recommendations, write_representations
+from bifair_dist.training.outputs import write_json, write_projector, write_recommendations, write_vectors
 from bifair_dist.training.phases import phases_of
 from bifair_dist.training.problem import Problem, load_problem
 from bifair_dist.training.run_log import RunLog, flat_numbers
@@ -109,7 +108,7 @@ def _train(settings: TrainSettings, place: Place, comm: Comm, log: RunLog, attem
     for index in range(trainer.position.phase, len(phases)):
         phase, at = phases[index], trainer.position
         if phase.fair and at.before is None:
-            at.before = _measure(problem, state, evaluator, folder)
+            at.before = _measure(problem, state, evaluator, log)
         log.begin(phase, problem, at.epoch)
         trainer.run(phase, saved)
         saved = None
@@ -132,14 +131,15 @@ def _going_on(saved: Saved, at: Position, phase: str) -> str:
     return f"going on from checkpoint {saved.name}: phase {phase}, epoch {at.epoch + 1}, step {at.step + 1}"
 
 
-def _measure(problem: Problem, state: State, evaluator: Evaluator, folder: Path) -> dict[str, Any]:
+def _measure(problem: Problem, state: State, evaluator: Evaluator, log: RunLog) -> dict[str, Any]:
     """Validation and test of the state that the fair phases start from: the `before` of the final table.
 
     Its lists are kept too, for the report to compare with.
     """
     splits: tuple[Split, ...] = ("valid", "test")
     found = {s: evaluator.evaluate(problem.ranking_model, state.theta, state.z, s) for s in splits}
-    write_recommendations(folder / "recommendations_before.parquet", problem.dataset, found["test"], problem.comm)
+    log.fence()
+    write_recommendations(log.folder / "recommendations_before.parquet", problem.dataset, found["test"], problem.comm)
     return {s: evaluation.summary for s, evaluation in found.items()}
 
 
@@ -149,8 +149,8 @@ def _write(folder: Path, problem: Problem, state: State, test: Evaluation, metri
     z = state.z
     if isinstance(problem.ranking_model, IdEmbeddings):
         users, z = problem.ranking_model.own_rows(state.z)
-        write_users(folder / "user_embeddings", dataset, users, comm, about)
-    write_representations(folder / "item_representations", dataset, z, comm, about)
+        write_vectors(folder / "user_embeddings", dataset.user_ids, users, comm, about)
+    write_vectors(folder / "item_representations", dataset.item_ids, z, comm, about)
     write_recommendations(folder / "recommendations.parquet", dataset, test, comm)
     if comm.rank == 0:
         write_projector(folder / "projector.safetensors", state.theta)

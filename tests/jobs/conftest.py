@@ -2,17 +2,13 @@ from __future__ import annotations
 
 import runpy
 import sys
-from collections.abc import Callable
-from pathlib import Path
 
 import pytest
+from in_process import ROOT, Job
 
-ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "training"))  # small_runs
 
-from small_runs import Small, make_small  # noqa: E402
-
-Job = Callable[..., tuple[int, str, str]]
+from small_runs import Small, make_small
 
 
 @pytest.fixture(scope="session")

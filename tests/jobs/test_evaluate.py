@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import ROOT, Job
+from in_process import ROOT, Job
 from small_runs import Small, metrics_of, run
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import Job
+from in_process import Job
 from small_runs import Small, metrics_of, run, vectors_of
 
 from bifair_dist.catalog.dataset import read_dataset

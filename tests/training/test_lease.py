@@ -9,6 +9,7 @@ import threading
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cuts import cut_after
@@ -100,6 +101,25 @@ def test_a_fenced_run_writes_nothing_more(small: Small, tmp_path: Path, monkeypa
     with pytest.raises(UserError, match="taken over by process 1 on another-host"), cut_after(None):
         run(small, tmp_path, {"training.run_name": "run", "checkpoint.every": 2})
     assert state(tmp_path / "run") == seen[0]
+
+
+def test_a_fenced_run_does_not_write_the_lists_from_before(
+    small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Taken over while the state before the fair phases is measured."""
+    from bifair_dist.training.evaluator import Evaluator
+
+    evaluate = Evaluator.evaluate
+
+    def taken_over(self: Evaluator, *arguments: Any) -> Any:
+        if arguments[-1] == "test":
+            write(tmp_path / "run", ELSEWHERE)
+        return evaluate(self, *arguments)
+
+    monkeypatch.setattr(Evaluator, "evaluate", taken_over)
+    with pytest.raises(UserError, match="taken over by process 1 on another-host"):
+        run(small, tmp_path, {"training.run_name": "run"})
+    assert not (tmp_path / "run" / "recommendations_before.parquet").exists()
 
 
 def state(folder: Path) -> dict[Path, int]:

@@ -11,7 +11,7 @@ import torch
 from small_runs import Small, history_of, run
 
 from bifair_dist.parallel.comm import Comm, row_range
-from bifair_dist.training.watch import Drift, news, signs
+from bifair_dist.training.watch import Drift, Watch, signs
 
 
 def record(**changes: Any) -> dict[str, Any]:
@@ -50,7 +50,9 @@ def test_each_sign_shows_after_as_many_validations_as_it_takes(kind: str) -> Non
 def test_what_comes_and_goes_is_told_once() -> None:
     low, fine = record(recall=0.4), record()
     history = [low, low, low, fine, low, low, low]
-    told = [line for count in range(1, len(history) + 1) for line in news(history[:count])]
+    watch = Watch()
+    told = [line for entry in history for line in watch.add({"phase": "bilevel", **entry})]
+    assert [len(watch.add({"phase": "fair_z", **low})) for _ in range(3)] == [0, 0, 1]  # the next phase, by itself
     assert len(told) == 1 and "recall@20 fell from 0.5000 to 0.4000" in told[0]
 
 

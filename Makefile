@@ -21,12 +21,13 @@ help:
 train: $(VENV)/.core
 	@$(PY) jobs/train.py $(ARGS)
 
+# Ray's workers run at nice 15 unless told: beside another busy test they would stand still.
 test: $(VENV)/.dev
-	OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder -m "not slow" $(ARGS)
+	OMP_NUM_THREADS=1 RAY_worker_niceness=0 $(PY) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder -m "not slow" $(ARGS)
 
 # A sweep that is killed, and a cluster that loses a node: they would take CI over its 20 minutes.
 test-slow: $(VENV)/.dev
-	OMP_NUM_THREADS=1 $(PY) -m pytest -m slow $(ARGS)
+	OMP_NUM_THREADS=1 RAY_worker_niceness=0 $(PY) -m pytest -m slow $(ARGS)
 
 lint: $(VENV)/.dev
 	$(PY) -m ruff check .

@@ -11,7 +11,7 @@ import dataclasses
 import difflib
 import math
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union
 
@@ -116,7 +116,7 @@ def override(base: S, values: Mapping[Any, Any], source: str = "the call") -> S:
                 continue
             raise UserError(f"{source}: {key} is a section, not a setting: write its settings below it, one a line")
         if key not in known:
-            raise UserError(f"{source}: unknown setting {key}{_nearest(key, known)}; --help lists all")
+            raise UserError(f"{source}: unknown setting {key}{nearest(key, known)}; --help lists all")
         changed[key] = coerce(value, known[key].type, key, source)
         check_bounds(changed[key], known[key].field, key, source)
     return _rebuild(base, changed, "", source)
@@ -218,10 +218,12 @@ _PARSERS: dict[Any, typing.Callable[[Any], Any]] = {
 _WANTED = {bool: "true or false", int: "a whole number", float: "a finite number", str: "text (quote it)"}
 
 
-def _nearest(key: str, known: Mapping[str, Known]) -> str:
+def nearest(key: str, known: Iterable[str]) -> str:
+    """`; did you mean ...?` with what of `known` comes near `key`, or nothing."""
+    known = list(known)
     leaf = key.rsplit(".", 1)[-1]
     same_leaf = [k for k in known if k.rsplit(".", 1)[-1] == leaf]  # `--eta` for `--bilevel.eta`
-    by_leaf = {k.rsplit(".", 1)[-1]: k for k in reversed(list(known))}
+    by_leaf = {k.rsplit(".", 1)[-1]: k for k in reversed(known)}
     near_leaf = [by_leaf[n] for n in difflib.get_close_matches(leaf, by_leaf, 1)]
     found = same_leaf or difflib.get_close_matches(key, known, 1) or near_leaf
     return f"; did you mean {' or '.join(found)}?" if found else ""

@@ -89,7 +89,8 @@ def with_data(settings: TrainSettings) -> TrainSettings:
                 generate_dataset(folder)
     dataset = read_dataset(folder)
     check_fits(settings, dataset, _workers(settings))
-    representations = ensure_representations(dataset, data)
+    # Id embeddings start at random: nothing is embedded for them, and a folder that was given is not looked at.
+    vectors = "" if settings.training.id_embeddings else str(ensure_representations(dataset, data).absolute())
     start = settings.training.warm_start
     if start:
         start = str(Path(start).expanduser().absolute())
@@ -98,7 +99,7 @@ def with_data(settings: TrainSettings) -> TrainSettings:
                 raise UserError(f"training.warm_start: {start} has no {name}; give the folder of a finished run")
     return replace(
         settings,
-        data=replace(data, dataset=str(folder), representations=str(representations.absolute())),
+        data=replace(data, dataset=str(folder), representations=vectors),
         training=replace(settings.training, warm_start=start),
     )
 

@@ -136,6 +136,7 @@ def start_ray(settings: TrainSettings, spare_cpus: int = 0) -> None:
     variables["OMP_WAIT_POLICY"] = "PASSIVE"
     os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_worker_niceness", "0")  # of a Ray begun here: its 15 starves workers where others run
     address = settings.cluster.address or os.environ.get("RAY_ADDRESS") or None
     local: dict[str, Any] = (
         {} if address else {"num_cpus": max(os.cpu_count() or 1, _cpus_wanted(settings)) + spare_cpus}

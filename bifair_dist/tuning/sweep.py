@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from dataclasses import replace
@@ -14,6 +13,7 @@ from bifair_dist.config import TrainSettings, flatten, override
 from bifair_dist.config.tune import TuneSettings
 from bifair_dist.errors import UserError
 from bifair_dist.tracking import Tracker, close_tracker, open_tracker, tag_run
+from bifair_dist.training.identity import identity
 from bifair_dist.training.launch import train, with_data
 from bifair_dist.training.phases import phases_of
 from bifair_dist.training.run_folder import MAY_CHANGE
@@ -144,16 +144,13 @@ def _search(
 
 
 def baseline(base: TrainSettings, place: Path) -> Baseline:
-    """AlphaRec with these settings, trained once: its folder is named by a hash of what its numbers depend on."""
-    changes = {"training.method": "alpharec", "training.warm_start": ""}
-    ours = ("bilevel.", "balance.", "training.bilevel_epochs", *MAY_CHANGE)
-    settings = override(base, changes)
-    depends = {k: v for k, v in flatten(settings).items() if not k.startswith(ours)}
-    name = hashlib.blake2b(json.dumps(depends, sort_keys=True).encode(), digest_size=6).hexdigest()
+    """AlphaRec with these settings, trained once: its folder is named by what its numbers depend on."""
     plain = {k: v for k, v in flatten(TrainSettings()).items() if k.startswith(("bilevel.", "balance."))}
     plain["training.bilevel_epochs"] = TrainSettings().training.bilevel_epochs
-    plain |= {"training.output": str(place), "training.run_name": name}
-    folder = train(override(settings, plain), table=False)
+    settings = override(base, {**plain, "training.method": "alpharec", "training.warm_start": ""})
+    folder = train(
+        override(settings, {"training.output": str(place), "training.run_name": identity(settings)}), table=False
+    )
     valid = json.loads((folder / "metrics.json").read_text())["valid"]
     return Baseline(*figures(valid, base), folder=str(folder))
 

@@ -1,0 +1,1 @@
+"""Studies: many trainings compared by one rule, and what they show."""

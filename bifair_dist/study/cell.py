@@ -1,0 +1,89 @@
+"""One training of a study: what it is, where it lies, what it found.
+
+Started as a process of its own, `python -m bifair_dist.study.cell SETTINGS.yaml`, it trains.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bifair_dist.config import TrainSettings, load, override
+from bifair_dist.errors import run_job
+from bifair_dist.study.definition import Point
+from bifair_dist.training.identity import identity
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """recall@K, ndcg@K, and CV and MIN of one group table."""
+
+    recall: float
+    ndcg: float
+    cv: float
+    minimum: float
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A training. `group`: the table that is balanced; empty for the plain loss, which serves all of them.
+
+    `settings` are complete, with the run's place.
+    """
+
+    data: str
+    group: str
+    method: str
+    point: Point
+    seed: int
+    settings: TrainSettings
+
+    @property
+    def folder(self) -> Path:
+        """The run folder."""
+        return Path(self.settings.training.output) / self.settings.training.run_name
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run came to its end."""
+        return (self.folder / "metrics.json").is_file()
+
+    @property
+    def label(self) -> str:
+        """For a person: `steam genre BiFair fairness_strength=0.3 seed 0`."""
+        values = [f"{key.rpartition('.')[2]}={value}" for key, value in self.point.items()]
+        return " ".join(w for w in (self.data, self.group, self.method, *values, f"seed {self.seed}") if w)
+
+    def metrics(self) -> dict[str, Any]:
+        """`metrics.json` of the finished run."""
+        return dict(json.loads((self.folder / "metrics.json").read_text(encoding="utf-8")))
+
+    def figures(self, split: str, group: str) -> Figures:
+        """Of the finished run, for one group table; nan where a figure is not defined."""
+        found, k = self.metrics()[split], self.settings.training.k
+        table = found["groups"][group]
+        values = (found[f"recall@{k}"], found[f"ndcg@{k}"], table["cv"], table["min"])
+        return Figures(*(float("nan") if v is None else float(v) for v in values))
+
+
+def placed(settings: TrainSettings, runs: Path, data: str, method: str) -> TrainSettings:
+    """The settings with the run's place: a folder below `runs` that is named by what the numbers depend on."""
+    words = [re.sub(r"[^\w.-]+", "-", word).strip("-") for word in (data, method)]
+    name = f"{'-'.join(words)}-s{settings.training.seed}-{identity(settings)}"
+    place = {"training.output": str(runs), "training.run_name": name, "training.report": False}
+    return override(settings, place)
+
+
+def main() -> None:
+    """Train as the settings file says."""
+    from bifair_dist.training.launch import train
+
+    train(load(TrainSettings(), sys.argv[1]), table=False)
+
+
+if __name__ == "__main__":
+    run_job(main)

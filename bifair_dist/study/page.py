@@ -1,0 +1,81 @@
+"""`report.html` of a study: per dataset and group table the plane of all points, and the table of the chosen ones."""
+
+from __future__ import annotations
+
+import html
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bifair_dist.report.page import Markup, Text, figure, table, with_ends, write_page
+from bifair_dist.report.svg import LINES, drawn, svg
+from bifair_dist.report.svg import figure as drawing
+from bifair_dist.study.definition import Data, Study
+from bifair_dist.study.results import MEASURES, Entry, note, point_text, shown
+from bifair_dist.tuning.pareto import pareto_front
+
+
+def write_study_page(path: Path, study: Study, rows: Sequence[tuple[Data, str, list[Entry]]]) -> None:
+    """Write it."""
+    parts = [f"<h1>Study: {html.escape(study.name)}</h1>", f'<p class="lead">{html.escape(study.about)}</p>']
+    parts += [f"<p>{html.escape(note(study))}</p>"]
+    for data, group, entries in rows:
+        parts.append(f"<h2>{html.escape(data.name)}, {html.escape(group)}</h2>")
+        parts.append(_table(entries, study, path.parent))
+        parts.append('<div class="figures">')
+        if len(entries) <= len(LINES):
+            caption = "Validation, first seed: all points; lines join a method's own front. Below right is better."
+            parts.append(figure(_points(f"{data.name}, {group}: validation", entries, group), caption))
+            caption = "Test, mean and standard deviation over seeds, at the point chosen on validation."
+            parts.append(figure(_chosen(f"{data.name}, {group}: test", entries, group), caption))
+        parts.append("</div>")
+    write_page(path, f"Study: {study.name}", parts)
+
+
+def _table(entries: Sequence[Entry], study: Study, here: Path) -> str:
+    rows = []
+    for e in entries:
+        row: list[str] = [Text(e.method), Text(point_text(e.point))]
+        for key in MEASURES:
+            value, reference = e.values[key], e.method == study.reference
+            ends = "" if reference else f"{100 * value.ends[0]:+.1f} to {100 * value.ends[1]:+.1f} %"
+            row.append(with_ends(shown(value, reference), ends if "nan" not in ends else ""))
+        links = [
+            f'<a href="{html.escape(os.path.relpath(cell.folder, here))}/">{cell.seed}</a>'
+            for cell in sorted(e.cells, key=lambda c: c.seed)
+        ]
+        rows.append([*row, f"{e.front}/{len(e.tried)}", f"{e.seconds:.2f}", Markup(" ".join(links))])
+    return table(["method", "chosen", *MEASURES.values(), "on the front", "s/epoch", "runs"], rows)
+
+
+@drawn
+def _points(title: str, entries: Sequence[Entry], group: str) -> str:
+    made, axes = drawing(4.4, 4.6)
+    for e, (colour, mark, dashes) in zip(entries, LINES, strict=False):
+        there = [(r, cv) for r, cv in e.tried if math.isfinite(cv)]
+        on = pareto_front([(-r, cv) for r, cv in there])
+        front = sorted(point for point, best in zip(there, on, strict=True) if best)
+        axes.plot([r for r, _ in there], [cv for _, cv in there], mark, color=colour, markersize=5, alpha=0.7)
+        axes.plot([r for r, _ in front], [cv for _, cv in front], mark, linestyle=dashes, color=colour, markersize=5,
+                  linewidth=1.1, label=e.method)  # fmt: skip
+    return _finished(made, axes, title, group, "validation recall")
+
+
+@drawn
+def _chosen(title: str, entries: Sequence[Entry], group: str) -> str:
+    made, axes = drawing(4.4, 4.6)
+    for e, (colour, mark, _) in zip(entries, LINES, strict=False):
+        recall, cv = e.values["recall"], e.values["cv"]
+        spread = [0.0 if math.isnan(v.spread) else v.spread for v in (recall, cv)]
+        axes.errorbar(recall.mean, cv.mean, xerr=spread[0], yerr=spread[1], fmt=mark, color=colour, markersize=6,
+                      linewidth=1, capsize=2, label=e.method)  # fmt: skip
+    return _finished(made, axes, title, group, "test recall")
+
+
+def _finished(made: Any, axes: Any, title: str, group: str, xlabel: str) -> str:
+    axes.set_xlabel(f"{xlabel} (more is better)")
+    axes.set_ylabel(f"CV of {group} (lower is fairer)")
+    made.legend(loc="outside upper left", ncols=2)
+    return svg(made, title)

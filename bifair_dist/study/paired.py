@@ -1,0 +1,57 @@
+"""Whether a method differs from the reference on the same users: paired bootstrap over users (evaluation/bootstrap.py).
+
+In each replicate the figures of a method are averaged over its seeds, and so are the reference's, under the same
+weights of users; the relative change is taken between the two means. The interval speaks of users, not of seeds: the
+standard deviation over seeds stands beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from bifair_dist.catalog.dataset import Dataset
+from bifair_dist.evaluation.bootstrap import replicated_figures
+from bifair_dist.evaluation.lists import read_lists
+from bifair_dist.evaluation.metrics import evaluate
+from bifair_dist.parallel.comm import Comm
+from bifair_dist.report.evaluated import lists_of, memberships, wanted_pairs
+
+LEVEL = 0.95
+Replicates = dict[str, Tensor]
+"""recall, ndcg, cv, minimum: float64 [replicates]."""
+
+
+def mean_replicates(runs: Sequence[Path], dataset: Dataset, group: str, k: int, replicates: int) -> Replicates:
+    """Test figures in each replicate, averaged over the runs (seeds)."""
+    wanted = wanted_pairs(dataset, "test")
+    asked = torch.nonzero(wanted.counts() > 0).squeeze(1)
+    groups = [m for m in memberships(dataset) if m.name == group]
+    sums: Replicates = {}
+    for run in runs:
+        lists = lists_of(asked, *read_lists(run / "recommendations.parquet", dataset, k))
+        result = evaluate(lists, asked, wanted, groups, n_items=dataset.n_items, comm=Comm(), k=k)
+        figures = replicated_figures(result, Comm(), seed=0, replicates=replicates)
+        table = figures["groups"][group]
+        one = {
+            "recall": figures[f"recall@{k}"],
+            "ndcg": figures[f"ndcg@{k}"],
+            "cv": table["cv"],
+            "minimum": table["min"],
+        }
+        sums = {key: value + sums.get(key, 0.0) for key, value in one.items()}
+    return {key: value / len(runs) for key, value in sums.items()}
+
+
+def change_interval(method: Tensor, reference: Tensor) -> tuple[float, float]:
+    """Ends of the interval of method / reference - 1; nan where it is not defined."""
+    change = method / reference - 1.0
+    change = change[change.isfinite()]
+    if not len(change):
+        return float("nan"), float("nan")
+    tail = (1.0 - LEVEL) / 2.0
+    low, high = torch.quantile(change, torch.tensor([tail, 1.0 - tail], dtype=change.dtype)).tolist()
+    return low, high

@@ -1,0 +1,76 @@
+"""Which point is chosen, and what a paired interval says, on figures made by hand."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from small_runs import Small
+
+from bifair_dist.catalog.dataset import read_dataset
+from bifair_dist.config import TrainSettings, override
+from bifair_dist.study.cell import Cell, Figures
+from bifair_dist.study.choice import choose
+from bifair_dist.study.paired import change_interval, mean_replicates
+
+REFERENCE = Figures(recall=0.5, ndcg=0.4, cv=0.4, minimum=0.1)
+
+
+def cell(folder: Path, name: str, recall: float, ndcg: float, cv: float) -> Cell:
+    (folder / name).mkdir()
+    found = {"recall@20": recall, "ndcg@20": ndcg, "groups": {"genre": {"cv": cv, "min": 0.1}}}
+    (folder / name / "metrics.json").write_text(json.dumps({"valid": found, "test": {}}))
+    place = {"training.output": str(folder), "training.run_name": name}
+    return Cell("d", "genre", "m", {"name": name}, 0, override(TrainSettings(), place))
+
+
+def test_least_cv_among_those_that_keep_recall_and_ndcg(tmp_path: Path) -> None:
+    cells = [
+        cell(tmp_path, "fair but inaccurate", 0.40, 0.40, 0.1),
+        cell(tmp_path, "keeps recall alone", 0.50, 0.39, 0.2),
+        cell(tmp_path, "right", 0.496, 0.397, 0.3),
+        cell(tmp_path, "safe", 0.52, 0.42, 0.35),
+    ]
+    for order in (cells, cells[::-1]):
+        chosen = choose(order, "genre", REFERENCE, 0.99)
+        assert chosen is not None and chosen.point["name"] == "right"
+    # On the plain loss recall alone counts; a training that is not finished is not chosen.
+    unfinished = Cell("d", "", "m", {}, 0, override(TrainSettings(), {"training.run_name": "x"}))
+    best = choose([*cells, unfinished], "", None, 0.99)
+    assert best is not None and best.point["name"] == "safe"
+    assert choose([unfinished], "genre", REFERENCE, 0.99) is None
+
+
+def lists(small: Small, folder: Path, found: float, seed: int) -> Path:
+    """A run folder whose lists have a user's test items first, for a share `found` of the users."""
+    dataset = read_dataset(small.dataset)
+    draw = np.random.default_rng(seed)
+    rows = []
+    for user in np.unique(dataset.test.user):
+        wanted = dataset.test.item[dataset.test.user == user]
+        items = [*wanted, *(i for i in draw.permutation(dataset.n_items) if i not in wanted)]
+        chosen = items[:20] if draw.random() < found else items[len(wanted) : len(wanted) + 20]
+        rows += [(dataset.user_ids[user], dataset.item_ids[i], rank + 1, 0.0) for rank, i in enumerate(chosen)]
+    folder.mkdir()
+    frame = pd.DataFrame(rows, columns=["user_id", "item_id", "rank", "score"])
+    frame.to_parquet(folder / "recommendations.parquet", index=False)
+    return folder
+
+
+def test_paired_intervals_of_known_lists(small: Small, tmp_path: Path) -> None:
+    dataset = read_dataset(small.dataset)
+    some = [lists(small, tmp_path / f"some{s}", 0.5, s) for s in range(2)]
+    more = [lists(small, tmp_path / f"more{s}", 0.8, s) for s in range(2)]
+    base, better = (mean_replicates(runs, dataset, "genre", 20, 300) for runs in (some, more))
+    same = change_interval(base["recall"], base["recall"])
+    assert same == (0.0, 0.0)  # paired: the draw of users cancels out
+    low, high = change_interval(better["recall"], base["recall"])
+    assert 0.2 < low < 0.6 < high  # .8 against .5
+    # The mean over seeds is that of the replicates, and order does not matter.
+    singly = [mean_replicates([run], dataset, "genre", 20, 300)["cv"] for run in some]
+    assert torch.allclose(base["cv"], (singly[0] + singly[1]) / 2)
+    assert base["recall"].mean().item() == pytest.approx(0.5, abs=0.1)

@@ -1,0 +1,104 @@
+"""A whole study on small data: what is trained, from what, what is told, and that nothing is trained twice."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+from small_runs import Small, quick
+
+from bifair_dist.config import TrainSettings, load, override
+from bifair_dist.config.study import StudySettings
+from bifair_dist.errors import UserError
+from bifair_dist.study.study import run_study
+from bifair_dist.training.identity import identity
+
+
+def study_file(small: Small, folder: Path, **methods: object) -> StudySettings:
+    given = ("data.", "training.output", "training.report", "cluster.")
+    settings = {k: v for k, v in quick(small, folder / "x", {}).items() if not k.startswith(given)}
+    top = {
+        "about": "small",
+        "datasets": {"shop": {"folder": "dataset", "representations": "representations", "groups": ["genre"]}},
+        "settings": settings,
+        "reference": "AlphaRec",
+        "seeds": [3, 4],
+        "keep": 0.5,
+        "methods": {"AlphaRec": {"settings": {"training.method": "alpharec"}}, **methods},
+    }
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(top))
+    return StudySettings(
+        file=str(folder / "tiny.yaml"), data=str(small.dataset.parent), output=str(folder / "out"), concurrent=2,
+        replicates=50,
+    )  # fmt: skip
+
+
+BIFAIR = {"settings": {"balance.rule": "uniform"}, "grid": {"balance.fairness_strength": [0.2, 0.9]}}
+WRONG = {"settings": {"training.method": "theta_only", "bilevel.theta_lr": 1e30}}  # its loss is soon not finite
+
+
+def test_a_study_from_end_to_end(small: Small, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    settings = study_file(small, tmp_path, BiFair=BIFAIR, Wrong=WRONG)
+    with pytest.raises(UserError, match="1 trainings failed"):
+        run_study(settings)
+    out = capfd.readouterr().out
+    assert "Wrong seed 3: FAILED" in out and "not finite" in out
+
+    runs = tmp_path / "out" / "runs"
+    finished = {path.parent.name for path in runs.glob("*/metrics.json")}
+    # AlphaRec and the chosen BiFair with two seeds, the other BiFair with the first alone.
+    assert len(finished) == 5
+    for name in finished:
+        config = load(TrainSettings(), runs / name / "config.yaml")
+        if config.training.method == "bifair":
+            start = load(TrainSettings(), Path(config.training.warm_start) / "config.yaml")
+            assert start.training.method == "alpharec" and start.training.seed == config.training.seed
+
+    trials = pd.read_parquet(tmp_path / "out" / "tiny" / "trials.parquet")
+    assert len(trials) == 5 and set(trials["run"]) == finished
+    for row in trials.itertuples():
+        figures = json.loads((runs / str(row.run) / "metrics.json").read_text())["test"]
+        assert row.test_recall == figures["recall@20"] and row.test_cv == figures["groups"]["genre"]["cv"]
+    table = (tmp_path / "out" / "tiny" / "tables.md").read_text()
+    mean = trials[trials["method"] == "AlphaRec"]["test_recall"].mean()
+    assert f"| AlphaRec | - | 2 | {mean:.4f} ± " in table and "| Wrong" not in table
+    page = (tmp_path / "out" / "tiny" / "report.html").read_text()
+    assert "BiFair" in page and "<svg" in page and "../runs/shop-BiFair-s4-" in page
+
+    # The same command trains nothing, and the mended method alone is added.
+    before = {path: path.stat().st_mtime_ns for path in runs.glob("*/metrics.json")}
+    right = {"settings": {"training.method": "theta_only", "balance.rule": "uniform"}}
+    run_study(study_file(small, tmp_path, BiFair=BIFAIR, Right=right))
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert len(list(runs.glob("*/metrics.json"))) == 7
+    # A study that may begin nothing more says so, and its tables are those of what is there.
+    more = study_file(small, tmp_path, BiFair=BIFAIR, Right={"settings": {**right["settings"], "balance.rule": "erm"}})
+    with pytest.raises(UserError, match="time is up"):
+        run_study(replace(more, stop_after=1e-9))
+    assert "| BiFair |" in (tmp_path / "out" / "tiny" / "tables.md").read_text()
+
+
+def test_identity_is_of_numbers_not_of_places(small: Small, tmp_path: Path) -> None:
+    base = override(TrainSettings(), quick(small, tmp_path / "a", {"training.method": "alpharec"}))
+    for name in ("dataset", "representations"):
+        shutil.copytree(small.dataset.parent / name, tmp_path / name)
+    moved = Small(tmp_path / "dataset", tmp_path / "representations")
+    elsewhere = override(base, quick(moved, tmp_path / "b", {"training.method": "alpharec", "cluster.workers": 2}))
+    assert identity(elsewhere) == identity(base)
+    assert identity(override(base, {"balance.fairness_strength": 0.9})) == identity(base)  # it balances nothing
+    others: list[dict[str, object]] = [
+        {"training.seed": 1},
+        {"training.theta_lr": 0.1},
+        {"training.method": "bifair"},
+        {"model.tau": 0.3},
+    ]
+    names = {identity(override(base, change)) for change in others}
+    assert len(names | {identity(base)}) == 5
+    manifest = tmp_path / "dataset" / "manifest.json"
+    manifest.write_text(manifest.read_text() + "\n")
+    assert identity(elsewhere) != identity(base)

@@ -19,6 +19,7 @@ from bifair_dist.config import Settings, TrainSettings, parse
 from bifair_dist.config.evaluate import EvaluateSettings
 from bifair_dist.config.plan import TrainPlanSettings
 from bifair_dist.config.recommend import RecommendSettings
+from bifair_dist.config.study import StudySettings
 from bifair_dist.config.tune import TuneSettings
 from bifair_dist.errors import UserError
 from bifair_dist.planning.text import named as named_profile
@@ -33,6 +34,7 @@ SETTINGS: dict[str, Settings] = {
     "jobs/evaluate.py": EvaluateSettings(),
     "jobs/recommend.py": RecommendSettings(),
     "jobs/benchmark.py": BenchmarkSettings(),
+    "jobs/study.py": StudySettings(),
 }
 
 

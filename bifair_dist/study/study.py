@@ -39,13 +39,13 @@ class Part:
 def run_study(settings: StudySettings) -> Path:
     """Run it, or the rest of it; returns the study's folder. Raises `UserError`."""
     if not settings.file:
-        raise UserError("study.file is missing: --file jobs/studies/first.yaml")
+        raise UserError("no study given: --file jobs/studies/smoke.yaml")
     study = read_study(Path(settings.file).expanduser())
     output = Path(settings.output).expanduser().absolute()
     folder = output / study.name
+    plan = _Plan(study, Path(settings.data).expanduser().absolute(), output / "runs")
     folder.mkdir(parents=True, exist_ok=True)
     print(f"study folder: {folder}", flush=True)
-    plan = _Plan(study, Path(settings.data).expanduser().absolute(), output / "runs")
     runner = Runner(settings)
     parts: list[Part] = []
     try:
@@ -102,6 +102,12 @@ class _Plan:
         self.data: dict[str, Dataset] = {}
         self._filled: dict[str, dict[str, str]] = {}
         for part in study.datasets:
+            self.data[part.name] = read_dataset(data / part.folder)
+            for group in part.groups:
+                if group not in self.data[part.name].groups:
+                    known = ", ".join(self.data[part.name].groups)
+                    raise UserError(f"{study.name}: datasets.{part.name}.groups: no table {group}; it has {known}")
+        for part in study.datasets:
             given = {"data.dataset": str(data / part.folder), "data.cache": str(data / "cache")}
             if part.representations:
                 given["data.representations"] = str(data / part.representations)
@@ -109,11 +115,6 @@ class _Plan:
             full = with_data(override(study.resolved(part, reference, reference.points[0]), given))
             filled = {"data.dataset": full.data.dataset, "data.representations": full.data.representations}
             self._filled[part.name] = {**filled, "data.cache": full.data.cache}
-            self.data[part.name] = read_dataset(full.data.dataset)
-            for group in part.groups:
-                if group not in self.data[part.name].groups:
-                    known = ", ".join(self.data[part.name].groups)
-                    raise UserError(f"{study.name}: datasets.{part.name}.groups: no table {group}; it has {known}")
 
     def settings(self, data: Data, method: Method, point: Point) -> TrainSettings:
         """Of a training, but for seed, start and place."""

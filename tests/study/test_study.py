@@ -102,3 +102,16 @@ def test_identity_is_of_numbers_not_of_places(small: Small, tmp_path: Path) -> N
     manifest = tmp_path / "dataset" / "manifest.json"
     manifest.write_text(manifest.read_text() + "\n")
     assert identity(elsewhere) != identity(base)
+
+
+def test_a_wrong_group_or_folder_is_told_before_anything_is_made(small: Small, tmp_path: Path) -> None:
+    settings = study_file(small, tmp_path, BiFair=BIFAIR)
+    path = Path(settings.file)
+    path.write_text(path.read_text().replace("genre", "gerne"))
+    with pytest.raises(UserError, match=r"tiny: datasets\.shop\.groups: no table gerne; it has .*genre"):
+        run_study(settings)
+    with pytest.raises(UserError, match="no dataset here"):
+        run_study(replace(settings, data=str(tmp_path / "nowhere")))
+    with pytest.raises(UserError, match="no study given"):
+        run_study(StudySettings())
+    assert not (tmp_path / "out").exists()

@@ -2,8 +2,8 @@
 
 Each rank owns a shard of the items and of the users (`parallel.comm.row_range`). Users go round in blocks: the
 block's rows are gathered everywhere, every rank scores them against its own items and keeps its top-k, and the lists
-go back to the rank that owns the user, which merges them. Of the U x N scores one block x (N / W) tile exists at a
-time; W k candidates per user travel.
+go back to the rank that owns the user, which merges them. Of the U x N scores one small tile exists at a time
+(`scan.py`); W k candidates per user travel.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 
 from bifair_dist.csr import Csr
-from bifair_dist.evaluation.topk import NO_ITEM, merge, topk
+from bifair_dist.evaluation.scan import product_topk
+from bifair_dist.evaluation.topk import NO_ITEM, merge
 from bifair_dist.parallel.comm import Comm, row_range, shard_rows
 
-_TILE = 1 << 24
-"""Scores of a block on one rank, by default: 64 MiB in float32, a few times that at the peak."""
+_BLOCK = 4096
+"""Users of a block over all ranks, by default."""
 
 
 def full_ranking(
@@ -29,7 +30,7 @@ def full_ranking(
     users: Tensor,
     k: int,
     comm: Comm,
-    block: int | None = None,
+    block: int = _BLOCK,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Top-k items of every user in `users`, by dot product, without the items the user is known to have.
 
@@ -41,7 +42,7 @@ def full_ranking(
         users: int64[U], whom to rank; the same on every rank, without duplicates.
         k: length of the lists.
         comm: the ranks.
-        block: users scored at a time over all ranks; by default as many as fit 2^24 scores.
+        block: users ranked between two exchanges, over all ranks.
 
     Returns:
         (items int64[U_r, k], scores float32[U_r, k], users int64[U_r]) for the members of `users` that this rank
@@ -56,8 +57,6 @@ def full_ranking(
     owner = torch.div(users, shard_rows(n_users, size), rounding_mode="floor")
     owned = [users[owner == rank] for rank in range(size)]
     longest = max(len(u) for u in owned)
-    if block is None:
-        block = min(max(_TILE // shard_rows(n_items, size), 1), 4096)
     share = max(block // size, 1)  # users that each rank puts into a block
 
     found_items, found_scores = [], []
@@ -67,15 +66,15 @@ def full_ranking(
         mine = user_rows.new_zeros(width, user_rows.shape[1])
         mine[: len(parts[comm.rank])] = user_rows[parts[comm.rank] - first_user]
         gathered = torch.cat(comm.all_gather(mine, "ranking"))
-        scores = gathered @ items_here.T
-        for rank, part in enumerate(parts):
-            _mask(scores[rank * width : rank * width + len(part)], known, part, first_item, end_item)
-        values, index = topk(scores, k)
+        masked = [_known(known, part, rank * width, first_item, end_item) for rank, part in enumerate(parts)]
+        row, item = (torch.cat(columns) for columns in zip(*masked, strict=True))
+        values, index = product_topk(gathered, items_here, k, (row, item))
         index = torch.where(index == NO_ITEM, index, index + first_item)
-        shapes = [(width, k)] * size
-        values = torch.cat(comm.exchange(values.split(width), shapes, "ranking"), dim=1)
-        index = torch.cat(comm.exchange(index.split(width), shapes, "ranking"), dim=1)
-        values, index = merge(values, index, k)
+        if size > 1:
+            shapes = [(width, k)] * size
+            values = torch.cat(comm.exchange(values.split(width), shapes, "ranking"), dim=1)
+            index = torch.cat(comm.exchange(index.split(width), shapes, "ranking"), dim=1)
+            values, index = merge(values, index, k)
         found_scores.append(values[: len(parts[comm.rank])])
         found_items.append(index[: len(parts[comm.rank])])
     if not found_items:
@@ -83,8 +82,8 @@ def full_ranking(
     return torch.cat(found_items), torch.cat(found_scores), owned[comm.rank]
 
 
-def _mask(scores: Tensor, known: Csr, users: Tensor, first_item: int, end_item: int) -> None:
-    """Put -inf, in place, where the user of the row knows the item of the column."""
+def _known(known: Csr, users: Tensor, first_row: int, first_item: int, end_item: int) -> tuple[Tensor, Tensor]:
+    """(row, item) of what the users of the rows from `first_row` on know of this rank's items, counted from 0 there."""
     row, item = known.expand(users)
     here = (item >= first_item) & (item < end_item)
-    scores[row[here], item[here] - first_item] = -torch.inf
+    return row[here] + first_row, item[here] - first_item

@@ -43,7 +43,11 @@ def topk(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
         values = torch.nn.functional.pad(values, (0, k - n), value=-torch.inf)
         index = torch.nn.functional.pad(index, (0, k - n), value=NO_ITEM)
     index = index.masked_fill(values == -torch.inf, NO_ITEM)
-    return in_order(values, index)
+    # torch.topk has sorted by value: only rows with equals are left to be put in order.
+    equals = ((values[:, 1:] == values[:, :-1]) & (values[:, 1:] > -torch.inf)).any(1).nonzero()[:, 0]
+    if len(equals):
+        index[equals] = in_order(values[equals], index[equals])[1]
+    return values, index
 
 
 def in_order(values: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:

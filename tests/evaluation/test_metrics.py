@@ -15,7 +15,7 @@ from bifair_dist.evaluation.inequality import coefficient_of_variation, gini, lo
 from bifair_dist.parallel.comm import Comm
 
 
-def ranked_lists(p: Problem, k: int, block: int | None = None):
+def ranked_lists(p: Problem, k: int, block: int = 4096):
     return full_ranking(
         p.user_rows, p.item_rows, n_users=p.n_users, n_items=p.n_items, known=p.known, users=p.users, k=k, comm=Comm(),
         block=block,

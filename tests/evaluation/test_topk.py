@@ -43,6 +43,22 @@ def test_wide_rows_with_few_levels():
         assert torch.equal(topk(scores, k)[1], by_full_sort(scores, k)[1])
 
 
+def test_long_rows_in_which_little_is_left():
+    scores = torch.full((2, 5_003), -torch.inf)
+    scores[0, [0, 1, 5_002]] = torch.tensor([1.0, 2.0, 2.0])  # fewer chunks than places; the last one is short
+    values, index = topk(scores, 5)
+    assert index.tolist() == [[1, 5_002, 0, -1, -1], [-1] * 5]
+    assert values[0].tolist() == [2.0, 2.0, 1.0, -torch.inf, -torch.inf]
+
+
+def test_nan_anywhere_in_a_long_row_is_an_error():
+    for place in (0, 2_500, 5_002):
+        scores = torch.zeros(1, 5_003)
+        scores[0, place] = torch.nan
+        with pytest.raises(ValueError, match="nan"):
+            topk(scores, 5)
+
+
 def test_scores_that_differ_below_float32_are_ties():
     scores = torch.tensor([[1.0, 1.0 + 1e-12, 1.0 - 1e-12, 0.5]], dtype=torch.float64)
     assert topk(scores, 3)[1].tolist() == [[0, 1, 2]]

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bifair_dist.report.page import Markup, Text, figure, table, with_ends, write_page
-from bifair_dist.report.svg import LINES, drawn, svg
+from bifair_dist.report.page import Markup, figure, table, with_ends, write_page
+from bifair_dist.report.svg import INK, LINES, drawn, svg
 from bifair_dist.report.svg import figure as drawing
 from bifair_dist.study.definition import Data, Study
-from bifair_dist.study.results import MEASURES, Entry, note, point_text, shown
+from bifair_dist.study.results import MEASURES, Entry, moved, note, point_text, shown
 from bifair_dist.tuning.pareto import pareto_front
 
 
@@ -25,11 +25,11 @@ def write_study_page(path: Path, study: Study, rows: Sequence[tuple[Data, str, l
         parts.append(f"<h2>{html.escape(data.name)}, {html.escape(group)}</h2>")
         parts.append(_table(entries, study, path.parent))
         parts.append('<div class="figures">')
-        if len(entries) <= len(LINES):
+        if len(entries) <= len(_marks(entries, study.reference)):
             caption = "Validation, first seed: all points; lines join a method's own front. Below right is better."
-            parts.append(figure(_points(f"{data.name}, {group}: validation", entries, group), caption))
+            parts.append(figure(_points(f"{data.name}, {group}: validation", entries, study.reference, group), caption))
             caption = "Test, mean and standard deviation over seeds, at the point chosen on validation."
-            parts.append(figure(_chosen(f"{data.name}, {group}: test", entries, group), caption))
+            parts.append(figure(_chosen(f"{data.name}, {group}: test", entries, study.reference, group), caption))
         parts.append("</div>")
     write_page(path, f"Study: {study.name}", parts)
 
@@ -37,23 +37,22 @@ def write_study_page(path: Path, study: Study, rows: Sequence[tuple[Data, str, l
 def _table(entries: Sequence[Entry], study: Study, here: Path) -> str:
     rows = []
     for e in entries:
-        row: list[str] = [Text(e.method), Text(point_text(e.point))]
+        row = [with_ends(e.method, point_text(e.point) if e.point else "")]
         for key in MEASURES:
             value, reference = e.values[key], e.method == study.reference
-            ends = "" if reference else f"{100 * value.ends[0]:+.1f} to {100 * value.ends[1]:+.1f} %"
-            row.append(with_ends(shown(value, reference), ends if "nan" not in ends else ""))
+            row.append(with_ends(shown(value), "" if reference else moved(value)))
         links = [
             f'<a href="{html.escape(os.path.relpath(cell.folder, here))}/">{cell.seed}</a>'
             for cell in sorted(e.cells, key=lambda c: c.seed)
         ]
         rows.append([*row, f"{e.front}/{len(e.tried)}", f"{e.seconds:.2f}", Markup(" ".join(links))])
-    return table(["method", "chosen", *MEASURES.values(), "on the front", "s/epoch", "runs"], rows)
+    return table(["method", *MEASURES.values(), "on the front", "s/epoch", "runs"], rows)
 
 
 @drawn
-def _points(title: str, entries: Sequence[Entry], group: str) -> str:
-    made, axes = drawing(4.4, 4.6)
-    for e, (colour, mark, dashes) in zip(entries, LINES, strict=False):
+def _points(title: str, entries: Sequence[Entry], reference: str, group: str) -> str:
+    made, axes = drawing(4.4, 4.8)
+    for e, (colour, mark, dashes) in zip(entries, _marks(entries, reference), strict=False):
         there = [(r, cv) for r, cv in e.tried if math.isfinite(cv)]
         on = pareto_front([(-r, cv) for r, cv in there])
         front = sorted(point for point, best in zip(there, on, strict=True) if best)
@@ -64,14 +63,20 @@ def _points(title: str, entries: Sequence[Entry], group: str) -> str:
 
 
 @drawn
-def _chosen(title: str, entries: Sequence[Entry], group: str) -> str:
-    made, axes = drawing(4.4, 4.6)
-    for e, (colour, mark, _) in zip(entries, LINES, strict=False):
+def _chosen(title: str, entries: Sequence[Entry], reference: str, group: str) -> str:
+    made, axes = drawing(4.4, 4.8)
+    for e, (colour, mark, _) in zip(entries, _marks(entries, reference), strict=False):
         recall, cv = e.values["recall"], e.values["cv"]
         spread = [0.0 if math.isnan(v.spread) else v.spread for v in (recall, cv)]
-        axes.errorbar(recall.mean, cv.mean, xerr=spread[0], yerr=spread[1], fmt=mark, color=colour, markersize=6,
-                      linewidth=1, capsize=2, label=e.method)  # fmt: skip
+        axes.plot(recall.mean, cv.mean, mark, color=colour, markersize=6, label=e.method)
+        axes.errorbar(recall.mean, cv.mean, xerr=spread[0], yerr=spread[1], color=colour, linewidth=1, capsize=2)
     return _finished(made, axes, title, group, "test recall")
+
+
+def _marks(entries: Sequence[Entry], reference: str) -> list[tuple[str, str, str]]:
+    """Colour, mark and dashes: a star for the reference, which stands first where it is there."""
+    first = [(INK, "*", "-")] if entries and entries[0].method == reference else []
+    return [*first, *LINES]
 
 
 def _finished(made: Any, axes: Any, title: str, group: str, xlabel: str) -> str:

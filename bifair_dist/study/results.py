@@ -98,7 +98,10 @@ def markdown(study: Study, rows: Sequence[tuple[Data, str, list[Entry]]]) -> str
     for data, group, entries in rows:
         lines += ["", f"## {data.name}, {group}", "", "| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
         for e in entries:
-            cells = [shown(e.values[key], e.method == study.reference) for key in MEASURES]
+            cells = [
+                shown(v) + ("" if e.method == study.reference else f" ({moved(v, ends=False)})")
+                for v in (e.values[key] for key in MEASURES)
+            ]
             about = [e.method, point_text(e.point), str(len(e.cells))]
             lines.append("| " + " | ".join([*about, *cells, f"{e.front}/{len(e.tried)}", f"{e.seconds:.2f}"]) + " |")
     lines += ["", note(study)]
@@ -109,18 +112,23 @@ def note(study: Study) -> str:
     """How the tables are to be read."""
     return (
         f"Test figures at the point chosen on validation with seed {study.seeds[0]}: least CV where recall and NDCG "
-        f"keep {study.keep:.0%} of {study.reference}'s; for plain losses highest recall. Mean ± standard deviation "
-        f"over seeds, change against {study.reference}; * where the paired 95 % bootstrap interval over users leaves "
-        "out zero. On the front: of the points tried, those that no point of any method beats in validation recall "
-        "and CV."
+        f"keep {100 * study.keep:g} % of {study.reference}'s; for plain losses highest recall. Mean ± standard "
+        f"deviation over seeds, change against {study.reference} and its paired 95 % bootstrap interval over users; * "
+        "where that leaves out zero. On the front: of the points tried, those that no point of any method beats in "
+        "validation recall and CV."
     )
 
 
-def shown(value: Value, reference: bool) -> str:
-    """`.2386 ± .0002 (-34.5 %*)`."""
-    spread = "" if math.isnan(value.spread) else f" ± {value.spread:.4f}"
-    moved = "" if reference else f" ({100 * value.change:+.1f} %{'*' if value.differs else ''})"
-    return f"{value.mean:.4f}{spread}{moved}"
+def shown(value: Value) -> str:
+    """`0.2386 ± 0.0002`."""
+    return f"{value.mean:.4f}" + ("" if math.isnan(value.spread) else f" ± {value.spread:.4f}")
+
+
+def moved(value: Value, *, ends: bool = True) -> str:
+    """`-34.5 %*: -38.2 to -30.9`, the interval only with `ends`."""
+    interval = f": {100 * value.ends[0]:+.1f} to {100 * value.ends[1]:+.1f}"
+    star = "*" if value.differs else ""
+    return f"{100 * value.change:+.1f} %{star}" + (interval if ends and not math.isnan(value.ends[0]) else "")
 
 
 def point_text(point: dict[str, Any]) -> str:

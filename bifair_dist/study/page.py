@@ -74,9 +74,10 @@ def _chosen(title: str, entries: Sequence[Entry], reference: str, group: str) ->
 
 
 def _marks(entries: Sequence[Entry], reference: str) -> list[tuple[str, str, str]]:
-    """Colour, mark and dashes: a star for the reference, which stands first where it is there."""
+    """Colour, mark and dashes: a star for the reference, which stands first; past twelve, marks in other colours."""
     first = [(INK, "*", "-")] if entries and entries[0].method == reference else []
-    return [*first, *LINES]
+    turned = [(LINES[i - 5][0], mark, dashes) for i, (_, mark, dashes) in enumerate(LINES)]
+    return [*first, *LINES, *turned]
 
 
 def _finished(made: Any, axes: Any, title: str, group: str, xlabel: str) -> str:

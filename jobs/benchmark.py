@@ -6,10 +6,13 @@
         --scale.pairs 2e7 --scale.width 1024
     torchrun --nproc-per-node 2 jobs/benchmark.py               the cases of two workers
     ray job submit --working-dir . -- python jobs/benchmark.py --scale.workers 1,2,4,8 --scale.output /shared/benchmark
+    python jobs/benchmark.py --plan h100 --scale.items 1e7      cases, memory, estimated time; runs nothing
+    python jobs/benchmark.py --scale.embedded 2000 --embed.engine sentence-transformers        the embedding job too
 
 Strong and weak scaling over workers; growth in items, width, pairs, batch and groups; a step by pass and operation;
-bytes by collective; peak memory; users ranked a second. All settings of jobs/train.py count. Writes benchmark.json
-and benchmark.md with commit and hardware. Seconds mean something on an idle machine only.
+bytes by collective; peak memory; users ranked a second; reading, starting, embedding. All settings of jobs/train.py
+count. Writes benchmark.json, benchmark.md (with commit and hardware) and benchmark.html, where each measurement stands
+beside its bound. Seconds mean something on an idle machine only.
 """
 
 from __future__ import annotations
@@ -28,11 +31,19 @@ from bifair_dist.errors import run_job
 
 def main() -> None:
     """Read the settings, measure, write."""
-    settings = parse(BenchmarkSettings(), description=__doc__ or "")
+    words, hardware = profile(sys.argv[1:]) if "--plan" in sys.argv else (sys.argv[1:], "")
+    settings = parse(BenchmarkSettings(), words, __doc__ or "")
+    if hardware:
+        from bifair_dist.benchmark.plan import plan
+
+        print(plan(settings, hardware))
+        return
+    from bifair_dist.benchmark import page
     from bifair_dist.benchmark.cases import sweeps
     from bifair_dist.benchmark.launch import run_cases
+    from bifair_dist.benchmark.reading import reading
     from bifair_dist.benchmark.record import record
-    from bifair_dist.benchmark.table import report
+    from bifair_dist.benchmark.table import others, report
 
     load = os.getloadavg()
     wanted = sweeps(settings)
@@ -46,10 +57,28 @@ def main() -> None:
     folder = Path(settings.scale.output)
     folder.mkdir(parents=True, exist_ok=True)
     whole = {"about": about, "settings": flatten(settings), "sweeps": measured}
+    smallest = min((case for case in cases if case in results), key=lambda case: case.items * case.width)
+    whole["reading"] = reading(smallest, folder, settings.training.seed)
+    if settings.scale.embedded:
+        from bifair_dist.benchmark.embedded import embedded
+
+        whole["embedding"] = embedded(settings.embed, settings.scale.embedded, folder)
     (folder / "benchmark.json").write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
-    text = report(about, measured)
+    page.write(folder / "benchmark.html", whole)
+    text = "\n".join([report(about, measured), others(whole)])
     (folder / "benchmark.md").write_text(text, encoding="utf-8")
     print(f"\n{text}\nwritten to {folder}", flush=True)
+
+
+def profile(words: list[str]) -> tuple[list[str], str]:
+    """The command line without --plan, and the profile that it names (none: that of a small machine)."""
+    from bifair_dist.planning.hardware import find_profile
+
+    at = words.index("--plan")
+    value = words[at + 1 : at + 2]
+    if not value or value[0].startswith("--"):
+        return words[:at] + words[at + 1 :], "cpu-2core"
+    return words[:at] + words[at + 2 :], find_profile(value[0]).name
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -15,7 +16,8 @@ import torch
 import torch.distributed as dist
 
 from bifair_dist.benchmark.cases import Case
-from bifair_dist.benchmark.measure import Result, measure
+from bifair_dist.benchmark.measure import Result, measure, waiting
+from bifair_dist.benchmark.rates import measured_rates
 from bifair_dist.benchmark.settings import BenchmarkSettings
 from bifair_dist.parallel.comm import Comm
 
@@ -39,28 +41,42 @@ def run_cases(settings: BenchmarkSettings, cases: list[Case], say: Say) -> dict[
 
 
 def work_through(
-    settings: BenchmarkSettings, cases: list[Case], group: dist.ProcessGroup | None, device: torch.device
+    settings: BenchmarkSettings,
+    cases: list[Case],
+    group: dist.ProcessGroup | None,
+    device: torch.device,
+    launched: float | None = None,
 ) -> list[Result]:
-    """The body of a worker."""
+    """The body of a worker. `launched`: Unix time at which it was asked for."""
     torch.set_num_threads(settings.cluster.threads)
     inner_group = dist.new_group() if group is not None else None
-    return [measure(settings, case, Comm(group), inner_group, device) for case in cases]
+    comm = Comm(group)
+    start = max(comm.gather_objects(time.time())) - launched if launched else None
+    rates = measured_rates(comm, device, waiting(device))
+    return [{**measure(settings, case, comm, inner_group, device, rates), "start_seconds": start} for case in cases]
 
 
 def _locally(settings: BenchmarkSettings, groups: dict[int, list[Case]], say: Say) -> dict[Case, Result]:
     import torch.multiprocessing as mp
 
     found: dict[Case, Result] = {}
-    for workers, cases in groups.items():
+    batches = list(groups.items())
+    if settings.scale.fresh:
+        batches = [(workers, [case]) for workers, cases in batches for case in cases]
+    for workers, cases in batches:
         say(f"{workers} worker{'s' * (workers > 1)} on this machine, cases: {len(cases)}")
         with tempfile.TemporaryDirectory() as folder:
-            mp.start_processes(_process, (settings, cases, workers, folder), nprocs=workers, start_method="spawn")
+            mp.start_processes(
+                _process, (settings, cases, workers, folder, time.time()), nprocs=workers, start_method="spawn"
+            )
             results = json.loads((Path(folder) / RESULTS).read_text(encoding="utf-8"))
             found |= dict(zip(cases, results, strict=True))
     return found
 
 
-def _process(rank: int, settings: BenchmarkSettings, cases: list[Case], workers: int, folder: str) -> None:
+def _process(
+    rank: int, settings: BenchmarkSettings, cases: list[Case], workers: int, folder: str, launched: float
+) -> None:
     device = _device(rank)
     group = None
     if workers > 1:
@@ -69,7 +85,7 @@ def _process(rank: int, settings: BenchmarkSettings, cases: list[Case], workers:
             world_size=workers, timeout=timedelta(seconds=settings.cluster.timeout),
         )  # fmt: skip
         group = dist.group.WORLD
-    results = work_through(settings, cases, group, device)
+    results = work_through(settings, cases, group, device, launched)
     if rank == 0:
         (Path(folder) / RESULTS).write_text(json.dumps(results), encoding="utf-8")
     if group is not None:
@@ -112,7 +128,7 @@ def _on_ray(settings: BenchmarkSettings, groups: dict[int, list[Case]], say: Say
                 box: Any = ray.remote(num_cpus=0)(_Box).remote()
                 trainer = TorchTrainer(
                     _ray_worker,
-                    train_loop_config={"settings": here, "cases": cases, "box": box},
+                    train_loop_config={"settings": here, "cases": cases, "box": box, "launched": time.time()},
                     scaling_config=ScalingConfig(
                         num_workers=workers,
                         use_gpu=gpus > 0,
@@ -146,7 +162,7 @@ def _ray_worker(config: dict[str, Any]) -> None:
     import ray
     from ray.train.torch import get_device
 
-    results = work_through(config["settings"], config["cases"], dist.group.WORLD, get_device())
+    results = work_through(config["settings"], config["cases"], dist.group.WORLD, get_device(), config["launched"])
     if dist.get_rank() == 0:
         ray.get(config["box"].put.remote(results))
 

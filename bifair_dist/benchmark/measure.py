@@ -13,6 +13,7 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 
+from bifair_dist.benchmark.bounds import bounds, work_of_case
 from bifair_dist.benchmark.cases import Case, settings_of
 from bifair_dist.benchmark.catalogue import synthetic_pairs, unit_rows
 from bifair_dist.benchmark.clock import OTHER, Clock
@@ -25,21 +26,29 @@ from bifair_dist.evaluation.ranking import full_ranking
 from bifair_dist.model.alpharec import AlphaRec
 from bifair_dist.parallel.comm import Comm, shard_rows
 from bifair_dist.parallel.sampler import BatchSampler
-from bifair_dist.planning.hardware import of_device
+from bifair_dist.planning.hardware import Hardware, of_device
 from bifair_dist.planning.seconds import step_seconds
-from bifair_dist.planning.work import Sizes, work_of
-from bifair_dist.training.phases import phases_of
 from bifair_dist.training.problem import Problem
 
 Result = dict[str, Any]
 
 
+def waiting(device: torch.device) -> Callable[[], None]:
+    """What ends when the device has done all that it was given."""
+    return (lambda: torch.cuda.synchronize(device)) if device.type == "cuda" else (lambda: None)
+
+
 def measure(
-    settings: BenchmarkSettings, case: Case, comm: Comm, inner_group: dist.ProcessGroup | None, device: torch.device
+    settings: BenchmarkSettings,
+    case: Case,
+    comm: Comm,
+    inner_group: dist.ProcessGroup | None,
+    device: torch.device,
+    rates: Hardware,
 ) -> Result:
     """Figures of one case: of the slowest worker where they are seconds, of the largest where they are bytes."""
     settings = settings_of(settings, case)
-    wait = (lambda: torch.cuda.synchronize(device)) if device.type == "cuda" else (lambda: None)
+    wait = waiting(device)
     gc.collect()
     _reset(device)
     start = time.perf_counter()
@@ -50,11 +59,13 @@ def measure(
     step, sampler = make_step(problem, z, inner_group)
     wait()
     found: Result = {"generate_seconds": generated, "set_up_seconds": time.perf_counter() - start - generated}
+    kinds = _kinds(settings, step)
     found |= _steps(settings, step, sampler, comm, device, wait)
-    found["planned_seconds"] = _planned(settings, case, step, device)
+    found["planned_seconds"] = _planned(settings, case, next(iter(kinds.values())), device)
     found["peak_bytes"] = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else memory("VmHWM")
     known = Csr.of(pairs.user, pairs.item, case.users)
     found["ranked_users_per_second"] = _ranking(settings, problem, step, case, known, comm, wait)
+    found |= bounds(settings, case, kinds, rates)
     return {"case": asdict(case), **_over_workers(found, comm.gather_objects(found))}
 
 
@@ -109,14 +120,10 @@ def _kinds(settings: BenchmarkSettings, step: BilevelStep) -> dict[str, int]:
     return {kind: max(counts, key=moves) for kind, counts in kinds.items() if counts}
 
 
-def _planned(settings: BenchmarkSettings, case: Case, step: BilevelStep, device: torch.device) -> float | None:
-    """What `jobs/train.py --plan` estimates for the step without new weights; None on hardware without a profile."""
+def _planned(settings: BenchmarkSettings, case: Case, count: int, device: torch.device) -> float | None:
+    """What `jobs/train.py --plan` estimates for step `count`; None on hardware without a profile."""
     hardware = of_device(torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu")
-    if hardware is None:
-        return None
-    sizes = Sizes(items=case.items, users=case.users, pairs=case.pairs, width=case.width, groups=case.groups)
-    work = work_of(settings, sizes, phases_of(settings)[-1], case.workers)
-    return sum(step_seconds(work, next(iter(_kinds(settings, step).values())), hardware).values())
+    return None if hardware is None else sum(step_seconds(work_of_case(settings, case), count, hardware).values())
 
 
 def _one(step: BilevelStep, sampler: BatchSampler, count: int, number: int, device: torch.device) -> None:
@@ -138,7 +145,7 @@ def _ranking(
     assert isinstance(model, AlphaRec)
     with torch.no_grad():
         user_rows, item_rows = model.node_rows(step.theta, step.z.detach())
-        users = torch.arange(min(settings.scale.ranked, case.users))
+        users = torch.arange(0, case.users, max(case.users // settings.scale.ranked, 1))[: settings.scale.ranked]
         wait()
         comm.gather_objects(None)
         begin = time.perf_counter()

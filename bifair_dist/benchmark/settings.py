@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from bifair_dist.config.embed import EmbedSettings
 from bifair_dist.config.settings import Settings, section, setting
 from bifair_dist.config.train import TrainSettings
 from bifair_dist.errors import UserError
@@ -39,7 +40,15 @@ class ScaleSettings(Settings):
     ranked: int = setting(
         1_000, "users to rank the whole catalogue for", unit="users", why="shows users a second", at_least=1
     )
-    output: str = setting("benchmark", "folder for benchmark.json and benchmark.md", unit="path")
+    fresh: bool = setting(
+        False, "new processes for every case, so that its peak holds nothing of earlier ones (launcher inline)",
+        why="starting them takes longer than a small case",
+    )  # fmt: skip
+    embedded: int = setting(
+        0, "titles to embed with the embedding job, as --embed.* says; 0: the job is not measured", unit="items",
+        why="starting a model takes a minute", at_least=0,
+    )  # fmt: skip
+    output: str = setting("benchmark", "folder for benchmark.json, benchmark.md and benchmark.html", unit="path")
 
     def check(self) -> None:
         """Every sweep is one that there is."""
@@ -53,6 +62,7 @@ class BenchmarkSettings(TrainSettings):
     """Settings of `jobs/benchmark.py`; data, checkpoint and tracking are not read."""
 
     scale: ScaleSettings = section(ScaleSettings)
+    embed: EmbedSettings = section(EmbedSettings)
 
     def check(self) -> None:
         """As for a training; methods without item vectors are not measured."""

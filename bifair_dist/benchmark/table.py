@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from bifair_dist.benchmark.growth import exponent
 from bifair_dist.benchmark.measure import Result, by
 
 MIB = 2**20
@@ -14,8 +15,31 @@ def report(record: list[str], sweeps: dict[str, list[Result]]) -> str:
     lines = ["# Benchmark of training steps", "", *record, ""]
     for name, results in sweeps.items():
         lines += [*_sweep(name, results), ""]
-    largest = max((r for results in sweeps.values() for r in results), key=lambda r: r["case"]["workers"])
-    return "\n".join([*lines, *_step(largest), "", *_bytes(largest)]) + "\n"
+    one = largest(sweeps)
+    return "\n".join([*lines, *_step(one), "", *_bytes(one)]) + "\n"
+
+
+def largest(sweeps: dict[str, list[Result]]) -> Result:
+    """The case with the most numbers in Z among those on the most workers."""
+    results = [r for found in sweeps.values() for r in found]
+    return max(
+        results, key=lambda r: (r["case"]["workers"], r["case"]["items"] * r["case"]["width"], r["case"]["pairs"])
+    )
+
+
+def others(whole: dict[str, Any]) -> str:
+    """Reading and embedding, where they were measured."""
+    lines = []
+    if read := whole.get("reading"):
+        lines += ["## Reading, smallest case", "", "| | MB | s | its bytes alone, s |", "|---|---|---|---|"]
+        for name, r in read.items():
+            lines.append(f"| {name} | {r['bytes'] / 1e6:,.1f} | {r['seconds']:.3f} | {r['bound']:.3f} |")
+    if job := whole.get("embedding"):
+        lines += ["", f"## Embedding job, {job['model']} on {job['engine']}", "", "| | |", "|---|---|"]
+        lines += [
+            f"| {name.replace('_', ' ')} | {value:,.1f} |" for name, value in job.items() if not isinstance(value, str)
+        ]
+    return "\n".join(lines) + "\n" if lines else ""
 
 
 def _sweep(name: str, results: list[Result]) -> list[str]:
@@ -23,23 +47,33 @@ def _sweep(name: str, results: list[Result]) -> list[str]:
     lines = [
         f"## {name}",
         "",
-        "| W | N | U | E | d | B | G | step, ms | planned | times the first | with new weights, ms | sent, MB | "
-        "peak, MiB | users ranked a second | set-up, s |",
-        "|" + "---|" * 15,
+        "| W | N | U | E | d | B | G | step, ms | bound | planned | times the first | with new weights, ms | sent, MB "
+        "| peak, MiB | planned | users ranked a second | bound | set-up, s | start, s |",
+        "|" + "---|" * 19,
     ]
-    first = _plain(results[0])
+    first = plain(results[0])
     for result in results:
         case = result["case"]
         sizes = [case[key] for key in ("workers", "items", "users", "pairs", "width", "batch", "groups")]
         weights = result.get("new_weights_seconds")
         cells = [
-            *(f"{size:,}" for size in sizes), _ms(_plain(result)), _ms(result.get("planned_seconds")),
-            f"{_plain(result) / first:.2f}",
-            _ms(weights), f"{sum(_sent(result).values()) / 1e6:,.1f}",
-            f"{result['peak_bytes'] / MIB:,.0f}", f"{result['ranked_users_per_second']:,.0f}",
-            f"{result['set_up_seconds']:.1f}",
+            *(f"{size:,}" for size in sizes), _ms(plain(result)), _ms(sum(bound(result).values())),
+            _ms(result.get("planned_seconds")), f"{plain(result) / first:.2f}",
+            _ms(weights), f"{sum(sent(result).values()) / 1e6:,.1f}",
+            f"{result['peak_bytes'] / MIB:,.0f}", f"{result['memory_plan'] / MIB:,.0f}",
+            f"{result['ranked_users_per_second']:,.0f}", f"{result['ranked_bound']:,.0f}",
+            f"{result['set_up_seconds']:.1f}", f"{result['start_seconds'] or 0:.1f}",
         ]  # fmt: skip
         lines.append(f"| {' | '.join(cells)} |")
+    if name in results[0]["case"]:
+        sizes = [result["case"][name] for result in results]
+        found = {
+            "step": exponent(sizes, [plain(r) for r in results]),
+            "bound": exponent(sizes, [sum(bound(r).values()) for r in results]),
+            "peak memory": exponent(sizes, [r["peak_bytes"] for r in results]),
+        }
+        told = ", ".join(f"{what} {p:.2f}" for what, p in found.items() if p is not None)
+        lines += ["", f"Exponents of growth (least squares over logarithms): {told}"] if told else []
     return lines
 
 
@@ -82,7 +116,8 @@ def _bytes(result: Result) -> list[str]:
     return lines if tags else [*lines[:2], "nothing: one worker"]
 
 
-def _plain(result: Result) -> float:
+def plain(result: Result) -> float:
+    """Seconds of a step without new weights; with, where there is no other."""
     seconds: Any = result.get("plain_seconds", result.get("new_weights_seconds"))
     return float(seconds)
 
@@ -91,9 +126,16 @@ def _ms(seconds: float | None) -> str:
     return "" if seconds is None else f"{1e3 * seconds:,.0f}"
 
 
-def _sent(result: Result) -> dict[str, int]:
-    sent: Any = result.get("plain_sent", result.get("new_weights_sent"))
-    return dict(sent)
+def bound(result: Result) -> dict[str, float]:
+    """Seconds by operation that the step of `plain` takes at least."""
+    found: Any = result.get("plain_bound", result.get("new_weights_bound"))
+    return dict(found)
+
+
+def sent(result: Result) -> dict[str, int]:
+    """Bytes by collective of the same step."""
+    found: Any = result.get("plain_sent", result.get("new_weights_sent"))
+    return dict(found)
 
 
 def _told(result: Result) -> str:

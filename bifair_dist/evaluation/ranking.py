@@ -65,25 +65,19 @@ def full_ranking(
         parts = [u[start : start + width] for u in owned]
         mine = user_rows.new_zeros(width, user_rows.shape[1])
         mine[: len(parts[comm.rank])] = user_rows[parts[comm.rank] - first_user]
-        gathered = torch.cat(comm.all_gather(mine, "ranking"))
-        masked = [_known(known, part, rank * width, first_item, end_item) for rank, part in enumerate(parts)]
-        row, item = (torch.cat(columns) for columns in zip(*masked, strict=True))
-        values, index = product_topk(gathered, items_here, k, (row, item))
+        lengths = [len(part) for part in parts]
+        gathered = [rows[:n] for rows, n in zip(comm.all_gather(mine, "ranking"), lengths, strict=True)]
+        row, item = known.expand(torch.cat(parts))
+        here = (item >= first_item) & (item < end_item)
+        values, index = product_topk(torch.cat(gathered), items_here, k, (row[here], item[here] - first_item))
         index = torch.where(index == NO_ITEM, index, index + first_item)
         if size > 1:
-            shapes = [(width, k)] * size
-            values = torch.cat(comm.exchange(values.split(width), shapes, "ranking"), dim=1)
-            index = torch.cat(comm.exchange(index.split(width), shapes, "ranking"), dim=1)
+            shapes = [(lengths[comm.rank], k)] * size
+            values = torch.cat(comm.exchange(values.split(lengths), shapes, "ranking"), dim=1)
+            index = torch.cat(comm.exchange(index.split(lengths), shapes, "ranking"), dim=1)
             values, index = merge(values, index, k)
-        found_scores.append(values[: len(parts[comm.rank])])
-        found_items.append(index[: len(parts[comm.rank])])
+        found_scores.append(values)
+        found_items.append(index)
     if not found_items:
         found_items, found_scores = [users.new_zeros(0, k)], [torch.zeros(0, k, device=device)]
     return torch.cat(found_items), torch.cat(found_scores), owned[comm.rank]
-
-
-def _known(known: Csr, users: Tensor, first_row: int, first_item: int, end_item: int) -> tuple[Tensor, Tensor]:
-    """(row, item) of what the users of the rows from `first_row` on know of this rank's items, counted from 0 there."""
-    row, item = known.expand(users)
-    here = (item >= first_item) & (item < end_item)
-    return row[here] + first_row, item[here] - first_item

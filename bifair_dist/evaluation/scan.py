@@ -105,10 +105,14 @@ class _Best:
             if maxima.isnan().any():
                 raise ValueError("scores hold nan: the representations have diverged")
             k = self.values.shape[1]
+            wanted = maxima > self._least[:, None]
             if self._first and maxima.shape[1] >= k:
-                self._least = torch.nextafter(maxima.topk(k, dim=1).values[:, -1], maxima.new_tensor(-torch.inf))
+                least = maxima.topk(k, dim=1).values[:, -1:]
+                equal = maxima == least
+                wanted &= (maxima > least) | (equal & (equal.cumsum(1) <= k))  # of equals the first k are enough
+                self._least = torch.nextafter(least, torch.full_like(least, -torch.inf))[:, 0]
             self._first = False
-            row, where = (maxima > self._least[:, None]).nonzero(as_tuple=True)
+            row, where = wanted.nonzero(as_tuple=True)
             entries = chunked[row, where].to(torch.float32)
             hit, place = (entries > self._least[row, None]).nonzero(as_tuple=True)
             self._new.append((row[hit], entries[hit, place], start + first + where[hit] * chunk + place))

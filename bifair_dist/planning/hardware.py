@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from bifair_dist.errors import UserError
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hardware:
@@ -60,3 +62,11 @@ PROFILES = {
         ),
     )
 }  # fmt: skip
+
+
+def find_profile(name: str) -> Hardware:
+    """The profile of this name, which may be cut (`h100`). Raises `UserError` where none or several are meant."""
+    meant = [profile for key, profile in PROFILES.items() if key.startswith(name)]
+    if len(meant) != 1 and name not in PROFILES:
+        raise UserError(f"plan: no hardware profile is called {name!r}; there is: {', '.join(PROFILES)}")
+    return PROFILES.get(name, meant[0])

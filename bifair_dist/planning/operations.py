@@ -27,16 +27,31 @@ def step_operations(work: Work, count: int) -> Operations:
     done = Operations(Counter(), Counter())
     for event in passes(work, count):
         if isinstance(event, Pass):
-            _projection(done, work, event)
-            _propagation(done, work, event)
-            _loss(done, work, event)
-    z = work.element * work.m * work.d
+            one = pass_operations(work, event)
+            done.flops.update(one.flops)
+            done.bytes.update(one.bytes)
+    done.bytes["optimiser"] = optimiser_bytes(work, count)
+    return done
+
+
+def pass_operations(work: Work, event: Pass) -> Operations:
+    """Of one pass over the batch, forward or back."""
+    done = Operations(Counter(), Counter())
+    _projection(done, work, event)
+    _propagation(done, work, event)
+    _loss(done, work, event)
+    return done
+
+
+def optimiser_bytes(work: Work, count: int) -> int:
+    """What the optimisers of step `count` read and write, the sum that makes g_Z included."""
+    n_bytes, z = 0, work.element * work.m * work.d
     if work.train_z and (count + 1) % work.inner_steps == 0:
         # Adam reads Z, gradient and moments and writes Z and moments; each perturbed gradient is added to the first.
-        done.bytes["optimiser"] += 7 * z + 3 * z * work.second_order * (1 if work.exact else 2)
+        n_bytes += 7 * z + 3 * z * work.second_order * (1 if work.exact else 2)
     if work.train_theta:
-        done.bytes["optimiser"] += 7 * work.element * work.theta
-    return done
+        n_bytes += 7 * work.element * work.theta
+    return n_bytes
 
 
 def step_flops(work: Work, count: int) -> int:

@@ -76,3 +76,18 @@ def test_nan_is_an_error(place):
 def test_no_items():
     values, index = product_topk(torch.ones(2, 3), torch.ones(0, 3), 4, NOTHING)
     assert index.tolist() == [[-1] * 4] * 2 and bool((values == -torch.inf).all())
+
+
+def test_equals_are_not_all_looked_into():
+    """A user without a vector scores every item alike; the lists are the first items, and few entries are collected."""
+    seen = []
+    merge = scan._Best.merge
+
+    def watched(best):
+        seen.append(sum(len(row) for row, _, _ in best._new))
+        merge(best)
+
+    with mock.patch.object(scan._Best, "merge", watched):
+        _, index = product_topk(torch.zeros(3, 2), torch.ones(4_096, 2), 20, NOTHING)
+    assert torch.equal(index, torch.arange(20).expand(3, -1))
+    assert sum(seen) <= 3 * 20 * scan.CHUNK

@@ -7,13 +7,16 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
+from bifair_dist.benchmark.bounds import step_bound, work_of_case
 from bifair_dist.benchmark.cases import Case, sweeps
 from bifair_dist.benchmark.clock import Clock
+from bifair_dist.benchmark.growth import exponent
 from bifair_dist.benchmark.measure import by, measure
 from bifair_dist.benchmark.settings import BenchmarkSettings
 from bifair_dist.benchmark.table import report
@@ -21,12 +24,17 @@ from bifair_dist.config import override
 from bifair_dist.errors import UserError
 from bifair_dist.model import alpharec
 from bifair_dist.parallel.comm import Comm
+from bifair_dist.planning.hardware import Hardware
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = {
     "scale.items": 120, "scale.users": 60, "scale.pairs": 900, "scale.width": 24, "scale.groups": 3,
     "scale.steps": 2, "scale.ranked": 50, "training.batch": 128, "model.hidden": 16,
 }  # fmt: skip
+RATES = Hardware(
+    name="measured", memory=0, sharing=1, flops=1e9, bandwidth=1e9, link=1e8, latency=1e-4, host_link=0, dense=1,
+    streaming=1, source="made up",
+)  # fmt: skip
 CASE = Case(items=120, users=60, pairs=900, width=24, batch=128, groups=3, workers=1)
 
 
@@ -72,7 +80,7 @@ def test_own_seconds_add_up_to_the_whole() -> None:
 def test_a_case() -> None:
     """Every pass and operation is there, their seconds are the step's, and nothing stays wrapped."""
     before = alpharec.first, torch.autograd.grad, Comm.all_to_all
-    result = measure(settings(), CASE, Comm(), None, torch.device("cpu"))
+    result = measure(settings(), CASE, Comm(), None, torch.device("cpu"), RATES)
     assert before == (alpharec.first, torch.autograd.grad, Comm.all_to_all)
     for kind in ("plain", "new_weights"):
         parts = result[f"{kind}_parts"]
@@ -82,7 +90,8 @@ def test_a_case() -> None:
         assert set(by(parts, 0)) == passes | ({"Gram and weights"} if kind == "new_weights" else set())
         assert set(by(parts, 1)) == {"projection", "propagation", "loss", "backward", "exchange", "other"}
     assert result["plain_sent"] == {} and result["peak_bytes"] > 0 and result["ranked_users_per_second"] > 0
-    text = report(["- a record"], {"strong": [result]})
+    assert set(result["plain_bound"]) == {"projection", "propagation", "loss", "backward", "optimiser"}
+    text = report(["- a record"], {"strong": [{**result, "start_seconds": None}]})
     assert "| 1 | 120 | 60 | 900 | 24 | 128 | 3 |" in text and "| perturbed passes |" in text
     assert "nothing: one worker" in text
 
@@ -104,7 +113,58 @@ def test_the_job_on_two_workers(tmp_path: Path) -> None:
     (result,) = whole["sweeps"]["strong"]
     sizes = Sizes(items=120, users=60, pairs=900, width=24, groups=3)
     work = work_of(settings(), sizes, phases_of(settings())[-1], 2)
+    page = (tmp_path / "benchmark.html").read_text()
+    assert (
+        page.count("<svg") == page.count("</figure>") > 5
+        and "<script" not in page
+        and "http://" not in page.replace("http://www.w3.org", "")
+    )
+    assert whole["reading"]["dataset"]["seconds"] > 0 and result["start_seconds"] > 0 and result["rates"]["link"] > 0
     for kind, count in (("plain", 1), ("new_weights", 0)):
         ranks = [step_traffic(work, rank, count).sent for rank in range(2)]
         assert result[f"{kind}_sent"] == {tag: max(r[tag] for r in ranks) for tag in ranks[0]}
+        assert result[f"{kind}_formula"] == result[f"{kind}_sent"]
     assert "commit" in whole["about"][0] and whole["settings"]["scale.items"] == 120
+
+
+def test_bounds_of_a_step_by_hand() -> None:
+    """W = 1, no weights, theta and Z trained, users pooled after W1: products and bytes as on paper."""
+    work = work_of_case(settings(), CASE)
+    n, u, e, d, h, k = 120, 60, 900, 24, 16, 64
+    fast = replace(RATES, bandwidth=1e30)  # nothing is bound by bytes
+    found = step_bound(work, 1, fast)
+    first, second, loss = 2 * n * d * h, 2 * (n + u) * h * k, 2 * 128 * min(256, n) * k
+    assert found["projection"] == pytest.approx(4 * (first + second) / 1e9)  # inner, outer, two perturbed
+    assert found["loss"] == pytest.approx(4 * loss / 1e9)
+    # Back, the second layer and the loss by both factors, or the one that is asked for.
+    back = (first + 2 * second) + (2 * first + 2 * second) + 2 * (first + second) + 4 * 2 * loss
+    assert found["backward"] == pytest.approx(back / 1e9)
+    slow = step_bound(work, 1, replace(RATES, flops=1e30))
+    edges = 2 * e * (4 + 4 * k) + 6 * 4 * (n + u) * k
+    pooling = e * (4 + 4 * h) + 2 * 4 * (n + u) * h
+    assert slow["propagation"] == pytest.approx(4 * (2 * edges + pooling) / 1e9)
+
+
+def test_exponents() -> None:
+    assert exponent([1, 2, 4, 8], [3 * s**1.5 for s in (1, 2, 4, 8)]) == pytest.approx(1.5)
+    assert exponent([10, 100], [7, 7]) == pytest.approx(0)
+    assert exponent([5], [7]) is None
+
+
+def test_the_plan_allocates_nothing() -> None:
+    """A catalogue of a terabyte is planned at once, without torch; what does not fit is told."""
+    command = [sys.executable, "-X", "importtime", "jobs/benchmark.py", "--plan", "h100", "--scale.items", "1e9",
+               "--scale.users", "1e8", "--scale.pairs", "1e10", "--scale.sweeps", "weak"]  # fmt: skip
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and "| torch\n" not in done.stderr
+    first, second = (line for line in done.stdout.splitlines() if line.startswith("weak"))
+    assert "1,000,000,000" in first and "2,000,000,000" in second
+    assert "does not fit: 67.1 GiB are there" in first
+    assert "2 cases" in done.stdout
+
+
+def test_plan_of_unknown_hardware() -> None:
+    command = [sys.executable, "jobs/benchmark.py", "--plan", "abacus"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode != 0 and done.stderr.startswith("error: plan: no hardware profile is called 'abacus'")
+    assert len(done.stderr.splitlines()) == 1

@@ -39,6 +39,11 @@ def sweeps(settings: BenchmarkSettings) -> dict[str, list[Case]]:
                 replace(base, workers=w, items=w * base.items, users=w * base.users, pairs=w * base.pairs)
                 for w in numbers
             ]
+        elif name == "catalogue":
+            found[name] = [
+                replace(base, items=f * base.items, users=f * base.users, pairs=f * base.pairs)
+                for f in (1, *sorted(scale.factors))
+            ]
         else:
             found[name] = [replace(base, **{name: f * getattr(base, name)}) for f in (1, *sorted(scale.factors))]
     for case in (case for cases in found.values() for case in cases):

@@ -15,6 +15,7 @@ from bifair_dist.report.page import figure, table, write_page
 
 SIZES = {
     "strong": ("workers", "workers, one catalogue"), "weak": ("workers", "workers, a catalogue that grows with them"),
+    "catalogue": ("pairs", "training pairs, E; items and users grow with them"),
     "items": ("items", "items, N"), "width": ("width", "columns of the item vectors, d"),
     "pairs": ("pairs", "training pairs, E"), "batch": ("batch", "examples of a batch, B"),
     "groups": ("groups", "groups, G"),
@@ -99,7 +100,7 @@ def operations(parts: list[list[Any]], least: dict[str, float]) -> list[tuple[st
 
 def _others(sweeps: dict[str, list[Result]]) -> list[str]:
     found = []
-    for name in ("items", "pairs", "weak", "strong"):
+    for name in ("catalogue", "items", "pairs", "strong"):
         if name not in sweeps:
             continue
         results, (size, axis) = sweeps[name], SIZES[name]

@@ -9,7 +9,7 @@ from bifair_dist.config.settings import Settings, section, setting
 from bifair_dist.config.train import TrainSettings
 from bifair_dist.errors import UserError
 
-SWEEPS = ("strong", "weak", "items", "width", "pairs", "batch", "groups")
+SWEEPS = ("strong", "weak", "catalogue", "items", "width", "pairs", "batch", "groups")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,8 +27,9 @@ class ScaleSettings(Settings):
     )  # fmt: skip
     sweeps: tuple[str, ...] = setting(
         SWEEPS,
-        "strong: one catalogue on more workers; weak: a catalogue that grows with them; items, width, pairs, batch, "
-        "groups: that size grows, on the most workers", unit="names", why="all",
+        "strong: one catalogue on more workers; weak: a catalogue that grows with them; catalogue: items, users and "
+        "pairs grow together; items, width, pairs, batch, groups: that size grows, all on the most workers",
+        unit="names", why="all",
     )  # fmt: skip
     factors: tuple[int, ...] = setting(
         (2, 4), "times the smallest size in a sweep of a size", unit="times", why="three points show a line", at_least=2

@@ -65,8 +65,9 @@ def _sweep(name: str, results: list[Result]) -> list[str]:
             f"{result['set_up_seconds']:.1f}", f"{result['start_seconds'] or 0:.1f}",
         ]  # fmt: skip
         lines.append(f"| {' | '.join(cells)} |")
-    if name in results[0]["case"]:
-        sizes = [result["case"][name] for result in results]
+    size = {"catalogue": "pairs"}.get(name, name)
+    if size in results[0]["case"]:
+        sizes = [result["case"][size] for result in results]
         found = {
             "step": exponent(sizes, [plain(r) for r in results]),
             "bound": exponent(sizes, [sum(bound(r).values()) for r in results]),

@@ -21,6 +21,7 @@ from bifair_dist.embedding.models import Model, resolve
 from bifair_dist.embedding.presets import PRESETS
 from bifair_dist.embedding.token_sample import CHARACTERS_PER_TOKEN, TokenSample, sample_tokens
 from bifair_dist.errors import UserError
+from bifair_dist.planning.hardware import PROFILES, Hardware
 from bifair_dist.progress import duration
 
 GIB = 2**30
@@ -39,29 +40,6 @@ class PlanSettings(EmbedSettings):
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Hardware:
-    """One device: peak operations a second in 16 bit and in float32, and memory in bytes (0: the machine's)."""
-
-    name: str
-    flops: float
-    flops_float32: float
-    memory: float
-
-    @property
-    def is_gpu(self) -> bool:
-        """Whether hours on it are GPU-hours."""
-        return self.memory > 0
-
-
-HARDWARE = (  # dense figures of the SXM modules; sources in docs/models.md
-    Hardware("A100 80 GB", 312e12, 19.5e12, 80e9),
-    Hardware("H100 80 GB", 989e12, 67e12, 80e9),
-    Hardware("H200 141 GB", 989e12, 67e12, 141e9),
-    Hardware("CPU core", 88e9, 88e9, 0),  # measured with MiniLM in float32, so nothing is taken off
-)
-
-
 def utilisation(parameters: int, hardware: Hardware) -> float:
     """The assumed share of peak: small models wait for tokenizing, copies and kernel launches on a GPU."""
     if not hardware.is_gpu:
@@ -72,7 +50,7 @@ def utilisation(parameters: int, hardware: Hardware) -> float:
 def device_hours(model: Model, tokens: float, hardware: Hardware, compute_dtype: str = "auto") -> float:
     """Hours that one device needs for `tokens`."""
     full = _compute_bytes(model, compute_dtype) == 4
-    peak = hardware.flops_float32 if full else hardware.flops
+    peak = hardware.flops if full else hardware.flops16
     multiplied = model.parameters - model.lookup_parameters
     return 2 * multiplied * tokens / (peak * utilisation(model.parameters, hardware)) / 3600
 
@@ -181,7 +159,8 @@ def _time(tokens: float, model: Model, settings: EmbedSettings) -> list[str]:
     lines = [f"  memory  {_size(weights / parts)} of weights on each of {parts} GPU(s) of a copy" if parts > 1 else
              f"  memory  {_size(weights)} of weights for each copy of the model"]  # fmt: skip
     used = settings.replicas * parts
-    for hardware in HARDWARE:
+    profiles = sorted(PROFILES.values(), key=lambda profile: not profile.is_gpu)
+    for hardware in profiles:
         one = device_hours(model, tokens, hardware, settings.compute_dtype)
         share = utilisation(model.parameters, hardware)
         if not hardware.is_gpu:
@@ -189,7 +168,7 @@ def _time(tokens: float, model: Model, settings: EmbedSettings) -> list[str]:
             told = f"{_hours(one)} core-hours, {duration(one * 3600 / cores)} on {cores}, measured rate of MiniLM"
         else:
             told = f"{_hours(one)} GPU-hours, {duration(one * 3600 / used)} on {used}, at {share:.0%} of peak (assumed)"
-        lines.append(f"  {'time' if hardware is HARDWARE[0] else '':6}  {hardware.name:11}  {told}")
+        lines.append(f"  {'time' if hardware is profiles[0] else '':6}  {hardware.name:11}  {told}")
         if hardware.is_gpu and weights / parts > WEIGHTS_SHARE * hardware.memory:
             lines.append(f"          {'':11}  does not fit: {_cure(weights, model, settings, hardware)}")
     return lines

@@ -12,15 +12,17 @@ class Hardware:
     """What one worker has, in bytes, operations and seconds.
 
     `memory`: of a GPU, or of a machine that `sharing` workers share. `flops`: peak float32 operations a second (true
-    float32: TF32 is off in the step). `bandwidth`: of its memory. `link`: what a worker sends to the others of its
-    machine a second. `latency` of a collective. `host_link`: between GPU and host one way, 0 where there is no GPU.
-    `dense`, `streaming`: shares of `flops` and `bandwidth` that are reached. `source`: where the figures are from.
+    float32: TF32 is off in the step), `flops16`: with numbers of 16 bit. `bandwidth`: of its memory. `link`: what
+    a worker sends to the others of its machine a second. `latency` of a collective. `host_link`: between GPU and host
+    one way, 0 where there is no GPU. `dense`, `streaming`: shares of `flops` and `bandwidth` that are reached.
+    `source`: where the figures are from.
     """
 
     name: str
     memory: float
     sharing: int
     flops: float
+    flops16: float
     bandwidth: float
     link: float
     latency: float
@@ -45,20 +47,21 @@ PROFILES = {
     profile.name: profile
     for profile in (
         Hardware(
-            name="cpu-2core", memory=24 * 2**30, sharing=2, flops=88e9, bandwidth=8e9, link=1e9, latency=1e-4,
-            host_link=0, dense=1, streaming=1, source="measured on the project's machine, a core for each worker",
+            name="cpu-2core", memory=24 * 2**30, sharing=2, flops=88e9, flops16=88e9, bandwidth=8e9, link=1e9,
+            latency=1e-4, host_link=0, dense=1, streaming=1,
+            source="measured on the project's machine, a core for each worker",
         ),
         Hardware(
-            name="a100-80gb", memory=80e9, sharing=1, flops=19.5e12, bandwidth=2.039e12, link=300e9, latency=3e-5,
-            host_link=32e9, dense=0.5, streaming=0.6, source=NVIDIA,
+            name="a100-80gb", memory=80e9, sharing=1, flops=19.5e12, flops16=312e12, bandwidth=2.039e12, link=300e9,
+            latency=3e-5, host_link=32e9, dense=0.5, streaming=0.6, source=NVIDIA,
         ),
         Hardware(
-            name="h100-80gb", memory=80e9, sharing=1, flops=67e12, bandwidth=3.35e12, link=450e9, latency=3e-5,
-            host_link=64e9, dense=0.5, streaming=0.6, source=NVIDIA,
+            name="h100-80gb", memory=80e9, sharing=1, flops=67e12, flops16=989e12, bandwidth=3.35e12, link=450e9,
+            latency=3e-5, host_link=64e9, dense=0.5, streaming=0.6, source=NVIDIA,
         ),
         Hardware(
-            name="h200", memory=141e9, sharing=1, flops=67e12, bandwidth=4.8e12, link=450e9, latency=3e-5,
-            host_link=64e9, dense=0.5, streaming=0.6, source=NVIDIA,
+            name="h200", memory=141e9, sharing=1, flops=67e12, flops16=989e12, bandwidth=4.8e12, link=450e9,
+            latency=3e-5, host_link=64e9, dense=0.5, streaming=0.6, source=NVIDIA,
         ),
     )
 }  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +17,13 @@ from bifair_dist.config.embed import EmbedSettings
 from bifair_dist.embedding import plan as planning
 from bifair_dist.embedding import token_sample
 from bifair_dist.embedding.models import packaged_folder, resolve
-from bifair_dist.embedding.plan import HARDWARE, PlanSettings, device_hours, disk_bytes, plan, weights_bytes
+from bifair_dist.embedding.plan import PlanSettings, device_hours, disk_bytes, plan, weights_bytes
 from bifair_dist.embedding.presets import PRESETS
 from bifair_dist.embedding.token_sample import sample_tokens
 from bifair_dist.errors import UserError
+from bifair_dist.planning.hardware import PROFILES
 
-A100, H100, _, CPU = HARDWARE
+A100, H100, CPU = (PROFILES[name] for name in ("a100-80gb", "h100-80gb", "cpu-2core"))
 TOKENIZER = packaged_folder() / "tokenizer.json"
 
 
@@ -127,8 +129,8 @@ def test_a_catalogue_that_is_not_at_hand() -> None:
         "tokens  600 M, 60.0 an item, as given",
         "152.7 GiB (10,000,000 x 4,096 x float32)",
         "13.2 GiB of weights for each copy",
-        "A100 80 GB   19 GPU-hours, 18 h 39 min on 1, at 40% of peak (assumed)",
-        "CPU core",
+        "a100-80gb    19 GPU-hours, 18 h 39 min on 1, at 40% of peak (assumed)",
+        "cpu-2core",
     ):
         assert line in text
     assert all(name in text for name in PRESETS)
@@ -146,7 +148,7 @@ def test_items_scale_the_texts_of_a_dataset(dataset: Path) -> None:
 
 def test_what_to_change_where_it_does_not_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     huge = EmbedSettings(model="Qwen3-Embedding-8B", output=str(tmp_path / "a" / "b"), compute_dtype="float32")
-    monkeypatch.setattr(planning, "HARDWARE", (planning.Hardware("small", 1e12, 1e12, 24e9),))
+    monkeypatch.setattr(planning, "PROFILES", {"small": replace(A100, name="small", memory=24e9)})
     monkeypatch.setattr(planning, "_free", lambda _: 2**30)
     text = plan(huge, items=10**6, tokens_per_item=10)
     assert "does not fit: --tensor_parallel 2 or --compute_dtype bfloat16" in text

@@ -32,8 +32,8 @@ SMALL = {
     "scale.steps": 2, "scale.ranked": 50, "training.batch": 128, "model.hidden": 16,
 }  # fmt: skip
 RATES = Hardware(
-    name="measured", memory=0, sharing=1, flops=1e9, bandwidth=1e9, link=1e8, latency=1e-4, host_link=0, dense=1,
-    streaming=1, source="made up",
+    name="measured", memory=0, sharing=1, flops=1e9, flops16=1e9, bandwidth=1e9, link=1e8, latency=1e-4,
+    host_link=0, dense=1, streaming=1, source="made up",
 )  # fmt: skip
 CASE = Case(items=120, users=60, pairs=900, width=24, batch=128, groups=3, workers=1)
 
@@ -46,6 +46,7 @@ def test_sweeps() -> None:
     found = sweeps(settings(scale__workers="2,1", scale__factors="4,2"))
     assert [c.workers for c in found["strong"]] == [1, 2] and len({(c.items, c.pairs) for c in found["strong"]}) == 1
     assert [(c.workers, c.items, c.users, c.pairs) for c in found["weak"]] == [(1, 120, 60, 900), (2, 240, 120, 1800)]
+    assert [(c.items, c.users, c.pairs) for c in found["catalogue"]] == [(120 * f, 60 * f, 900 * f) for f in (1, 2, 4)]
     for name in ("items", "width", "pairs", "batch", "groups"):
         first, *_ = found[name]
         assert [getattr(c, name) // getattr(first, name) for c in found[name]] == [1, 2, 4]

@@ -169,3 +169,15 @@ def test_plan_of_unknown_hardware() -> None:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode != 0 and done.stderr.startswith("error: plan: no hardware profile is called 'abacus'")
     assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.slow
+def test_the_embedding_job_is_measured(tmp_path: Path) -> None:
+    """The packaged model on generated titles: rates, and a bound above them."""
+    from bifair_dist.benchmark.embedded import embedded
+    from bifair_dist.config.embed import EmbedSettings
+
+    found = embedded(EmbedSettings(engine="sentence-transformers", batch=64), 256, tmp_path)
+    assert found["items"] == 256 and found["seconds"] > found["start_seconds"] > 0
+    assert 0 < found["items_per_second"] < 2 * found["bound_items_per_second"]
+    assert list(tmp_path.iterdir()) == []

@@ -2,10 +2,11 @@
 
     always       Z m d, two moments of it 2 m d, graph, pairs, projector (letters: docs/bytes.md; m = N / W)
     passing      max over moments of sum over kinds of count x size (blocks.py)
-    kept         on the CPU: sum over sizes up to 32 MiB of most count x size, less what the moment has of them
+    kept         on the CPU: 1.5 sum over sizes up to 32 MiB of most count x size, less what the moment has of them
 
 glibc gives a freed block of more than 32 MiB back to the system (its DEFAULT_MMAP_THRESHOLD_MAX). Smaller ones stay in
-the process, and a hole that one size left is seldom filled by another, so every size of them counts with its most.
+the process, and a hole that one size left is seldom filled by another, so every size of them counts with its most, and
+half as much again for what is left over where one was (fitted to the peaks of benchmarks/results/plan_memory.md).
 CUDA's allocator frees what it keeps before it fails; nothing is added there.
 """
 
@@ -19,6 +20,8 @@ from bifair_dist.planning.work import Work
 
 MIB = 2**20
 RETURNED = 32 * MIB
+HOLES = 1.5
+"""Memory of kept blocks over their own bytes: without it peaks were 0.95 to 1.16 times the plan, with it 0.86 to 1.07."""
 BASE = 430 * MIB
 """Resident memory of a worker without data: Python, torch and what both import (measured, benchmarks/results)."""
 CONTEXT = 600 * MIB
@@ -104,7 +107,7 @@ def _kept(work: Work, alive: Counts) -> int:
     most: Counter[int] = Counter()
     for counts in moments(work).values():
         most |= by_size(counts)
-    return sum(size * n for size, n in (most - by_size(alive)).items() if size <= RETURNED)
+    return int(HOLES * sum(size * n for size, n in (most - by_size(alive)).items() if size <= RETURNED))
 
 
 def tables(work: Work) -> Part:

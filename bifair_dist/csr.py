@@ -25,6 +25,12 @@ class Csr:
         pairs = torch.unique(row * width + column)
         return cls(_offsets(torch.bincount(pairs // width, minlength=n_rows)), pairs % width)
 
+    def transposed(self, n_columns: int) -> Csr:
+        """For each of `n_columns` columns the rows that hold it."""
+        order = torch.argsort(self.columns, stable=True)
+        rows = torch.repeat_interleave(torch.arange(self.indptr.numel() - 1), self.counts())
+        return Csr(_offsets(torch.bincount(self.columns, minlength=n_columns)), rows[order])
+
     def to(self, device: torch.device | str) -> Csr:
         """The same on another device."""
         return Csr(self.indptr.to(device), self.columns.to(device))

@@ -44,10 +44,13 @@ def first(theta: Theta, z: Tensor) -> Tensor:
 
 
 def second(theta: Theta, h: Tensor) -> Tensor:
-    """The rest: [rows, h] -> [rows, k]; the identity for the linear variant."""
+    """The rest: [rows, h] -> [rows, k]; the identity for the linear variant.
+
+    `h` is overwritten (the widest tensors of a pass are these), so it is for the caller to be done with it.
+    """
     if "w2" not in theta:
         return h
-    return F.leaky_relu(h + theta["b1"], 0.01) @ theta["w2"].T + theta["b2"]
+    return torch.addmm(theta["b2"], F.leaky_relu_(h.add_(theta["b1"]), 0.01), theta["w2"].T)
 
 
 def widths(theta: Theta) -> tuple[int, int, int]:

@@ -56,14 +56,40 @@ def to_items(x: Tensor, graph: Graph) -> Tensor:
 
 def mean_of_items(x: Tensor, graph: Graph) -> Tensor:
     """Mean over each user's training items: [N, c] -> [U, c]."""
-    return to_users(x, graph) / graph.user_degree
+    return to_users(x, graph).div_(graph.user_degree)
 
 
 def light_gcn(users: Tensor, items: Tensor, graph: Graph, layers: int) -> tuple[Tensor, Tensor]:
     """Mean of layers 0..L: users [U, c], items [N, c] -> the same shapes."""
-    su, si = graph.user_degree.rsqrt(), graph.item_degree.rsqrt()
-    user_sum, item_sum = users, items
-    for _ in range(layers):
-        users, items = su * to_users(si * items, graph), si * to_items(su * users, graph)
-        user_sum, item_sum = user_sum + users, item_sum + items
-    return user_sum / (layers + 1), item_sum / (layers + 1)
+    if layers == 0:
+        return users, items
+    out: tuple[Tensor, Tensor] = LightGcn.apply(users, items, graph, layers)
+    return out
+
+
+class LightGcn(torch.autograd.Function):
+    """The mean of the powers 0..L of a symmetric matrix: it is its own transpose, so its backward is itself."""
+
+    @staticmethod
+    def forward(ctx: Any, users: Tensor, items: Tensor, graph: Graph, layers: int) -> tuple[Tensor, Tensor]:
+        """Horner's scheme y <- x + S y for both sides, S the normalised adjacency, on y scaled by D^-1/2."""
+        ctx.graph, ctx.layers = graph, layers
+        du, di = graph.user_degree, graph.item_degree
+        su, si = du.rsqrt(), di.rsqrt()
+        x_users, x_items = su * users, si * items
+        y_users, y_items = x_users, x_items
+        for _ in range(layers - 1):
+            from_items, from_users = product(graph.forward, y_items), product(graph.backward, y_users)
+            y_users, y_items = from_items.div_(du).add_(x_users), from_users.div_(di).add_(x_items)
+        from_items, from_users = product(graph.forward, y_items), product(graph.backward, y_users)
+        return _mean(from_items, su, users, layers), _mean(from_users, si, items, layers)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        """The same function of the gradients, through `LightGcn` so that it can be differentiated."""
+        users, items = LightGcn.apply(*grads, ctx.graph, ctx.layers)
+        return users, items, None, None
+
+
+def _mean(last: Tensor, scale: Tensor, own: Tensor, layers: int) -> Tensor:
+    return last.mul_(scale).add_(own).div_(layers + 1)

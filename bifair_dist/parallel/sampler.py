@@ -52,7 +52,12 @@ class BatchSampler:
         workers: int = 1,
     ) -> None:
         self.user, self.item, self.n_items = user, item, n_items
-        self.batch_size, self.negatives, self.shared, self.known = batch_size, negatives, shared, known
+        self.batch_size, self.negatives, self.shared = batch_size, negatives, shared
+        self.known, self._slot = known, torch.empty(0, dtype=torch.int64)
+        if shared and known is not None:
+            # A pool is looked up by item: 256 items have far fewer pairs than the users of 4,096 examples.
+            self.known = known.transposed(n_items)
+            self._slot = torch.full((known.indptr.numel() - 1,), -1)  # of a user: an example of its, -1 between calls
         self.key = (seed, stream)
         self.rank, self.workers = rank, workers
         self._epoch, self._order = -1, torch.empty(0, dtype=torch.int64)
@@ -83,15 +88,9 @@ class BatchSampler:
     def _mask(self, users: Tensor, negatives: Tensor) -> Tensor | None:
         if self.known is None:
             return None
-        row, item = self.known.expand(users)
         if self.shared:
-            slot = torch.full((self.n_items,), -1)
-            slot[negatives] = torch.arange(negatives.numel())
-            column = slot[item]
-            hit = column >= 0
-            masked = torch.zeros(users.numel(), negatives.numel(), dtype=torch.bool)
-            masked[row[hit], column[hit]] = True
-            return masked
+            return self._mask_of_pool(self.known, users, negatives)
+        row, item = self.known.expand(users)
         # (example, item) as one ascending key, so that membership is a binary search.
         keys = row * self.n_items + item
         wanted = torch.arange(users.numel()).unsqueeze(1) * self.n_items + negatives
@@ -99,3 +98,16 @@ class BatchSampler:
             return torch.zeros_like(wanted, dtype=torch.bool)
         at = torch.searchsorted(keys, wanted).clamp(max=keys.numel() - 1)
         return keys[at] == wanted
+
+    def _mask_of_pool(self, users_of_item: Csr, users: Tensor, pool: Tensor) -> Tensor:
+        """bool [B, K]: whether users[b] is among the users of pool[k]."""
+        slot = self._slot
+        slot[users] = torch.arange(users.numel())
+        first = slot[users]  # the same example for all examples of a user
+        column, user = users_of_item.expand(pool)
+        row = slot[user]
+        slot[users] = -1
+        here = (row >= 0).nonzero().squeeze(1)
+        table = torch.zeros(users.numel(), pool.numel(), dtype=torch.bool)
+        table[row[here], column[here]] = True
+        return table.index_select(0, first)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
-from bifair_dist.model.infonce import info_nce
+from bifair_dist.model.infonce import PooledInfoNce, info_nce, plain_info_nce
 
 
 def rows(*shape: int, seed: int) -> torch.Tensor:
@@ -28,6 +31,34 @@ def test_shared_negatives_are_the_same_set_for_each_example() -> None:
         shared = info_nce(u, plus, pool, mask, 0.2)
         own = info_nce(u, plus, pool.expand(5, 7, 4), mask, 0.2)
         torch.testing.assert_close(shared, own, rtol=1e-13, atol=0)
+
+
+@pytest.mark.parametrize("masks", [False, True])
+def test_the_written_out_gradient_is_that_of_the_plain_form(masks: bool) -> None:
+    """Values, first and second derivatives; example 2 has no negative left."""
+    inputs = [F.normalize(rows(n, 4, seed=s), dim=1).requires_grad_() for n, s in ((5, 1), (5, 2), (7, 3))]
+    mask = torch.rand(5, 7, generator=torch.Generator().manual_seed(4)) < 0.4
+    mask[2] = True
+    spread = rows(5, seed=5)
+
+    def derivatives(function: Callable[..., Tensor]) -> list[Tensor]:
+        loss = function(*inputs, mask if masks else None, 0.2)
+        first = torch.autograd.grad(loss @ spread, inputs, create_graph=True)
+        second = torch.autograd.grad(torch.stack([(g * g.detach().cos()).sum() for g in first]).sum(), inputs)
+        return [loss, *torch.autograd.grad(function(*inputs, mask if masks else None, 0.2) @ spread, inputs), *second]
+
+    for found, expected in zip(derivatives(PooledInfoNce.apply), derivatives(plain_info_nce), strict=True):
+        assert expected.any()
+        torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-13)
+
+
+def test_only_the_gradients_asked_for() -> None:
+    u, p, v = (F.normalize(rows(n, 4, seed=s), dim=1) for n, s in ((5, 1), (5, 2), (7, 3)))
+    v.requires_grad_()
+    expected = torch.autograd.grad(plain_info_nce(u, p, v, None, 0.2).sum(), v)[0]
+    for again in (False, True):
+        loss = PooledInfoNce.apply(u, p, v, None, 0.2).sum()
+        torch.testing.assert_close(torch.autograd.grad(loss, v, create_graph=again)[0], expected, rtol=1e-12, atol=0)
 
 
 def test_masked_negatives_count_as_if_they_were_not_there() -> None:

@@ -95,6 +95,31 @@ def test_product_can_be_differentiated_twice() -> None:
     assert torch.autograd.gradgradcheck(product, (x,))
 
 
+@pytest.mark.parametrize("layers", [0, 1, 2, 3])
+def test_light_gcn_is_its_own_transpose(layers: int) -> None:
+    """So its backward is itself: against the derivatives of the matrix powers, and differentiable twice."""
+    p = dense.problem(2)
+    graph = graph_of(p)
+    users, items = random(p.n_users, 2).requires_grad_(), random(p.n_items, 2, seed=2).requires_grad_()
+    spread = random(p.n_users + p.n_items, 2, seed=3)
+    found = torch.autograd.grad((torch.cat(light_gcn(users, items, graph, layers)) * spread).sum(), (users, items))
+    expected = dense.propagate(p.adjacency, spread, layers)
+    assert relative(torch.cat(found), expected) < 1e-13
+
+    def squares(users: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
+        return torch.cat(light_gcn(users, items, graph, layers)) ** 2
+
+    assert torch.autograd.gradcheck(squares, (users, items))
+    assert torch.autograd.gradgradcheck(squares, (users, items))
+
+
+def test_csr_transposed() -> None:
+    rows = Csr.of(torch.tensor([3, 0, 3, 1, 0]), torch.tensor([2, 5, 0, 4, 0]), 5)
+    turned = rows.transposed(7)
+    expected = Csr.of(torch.tensor([2, 5, 0, 4, 0]), torch.tensor([3, 0, 3, 1, 0]), 7)
+    assert torch.equal(turned.indptr, expected.indptr) and torch.equal(turned.columns, expected.columns)
+
+
 def test_csr_rows_in_any_order_of_pairs() -> None:
     row, column = torch.tensor([3, 0, 3, 1, 0, 3]), torch.tensor([2, 9, 0, 4, 1, 2])  # (3, 2) twice
     rows = Csr.of(row, column, 5)

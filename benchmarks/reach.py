@@ -33,8 +33,8 @@ CASES: dict[str, tuple[tuple[int, int, int], tuple[str, ...]]] = {
     **{f"e{f}": ((BASE[0], BASE[1], f * BASE[2]), PLAIN) for f in (2, 4, 8)},
     "full": (FULL, PLAIN),
     "full with new weights": (FULL, ("--scale.steps", "1", "--balance.refresh", "1")),
-    "W = 2, a thread each": (BASE, ("--scale.steps", "3")),
-    "W = 1, two threads": (BASE, ("--scale.steps", "3", "--cluster.threads", "2")),
+    "W = 2, a thread each": (BASE, ("--scale.steps", "2")),
+    "W = 1, two threads": (BASE, ("--scale.steps", "2", "--cluster.threads", "2")),
 }
 """(N, U, E) and further words by name."""
 LINEAR, SLOWER = 1.1, 1.2
@@ -48,6 +48,7 @@ def run(name: str, folder: Path, prefix: list[str]) -> None:
     one = name.startswith("W = 1")
     sizes = ["--scale.items", str(items), "--scale.users", str(users), "--scale.pairs", str(pairs)]
     command = [*prefix, sys.executable, "jobs/benchmark.py", "--cluster.launcher", "inline", "--scale.sweeps", "strong"]
+    command += ["--scale.reading", "false"]
     command += [*sizes, "--scale.workers", "1" if one else "2", "--scale.output", str(folder / name), *words]
     environment = {**os.environ, "OMP_NUM_THREADS": "2" if one else "1"}
     done = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, check=False)

@@ -57,8 +57,9 @@ def main() -> None:
     folder = Path(settings.scale.output)
     folder.mkdir(parents=True, exist_ok=True)
     whole = {"about": about, "settings": flatten(settings), "sweeps": measured}
-    smallest = min((case for case in cases if case in results), key=lambda case: case.items * case.width)
-    whole["reading"] = reading(smallest, folder, settings.training.seed)
+    if settings.scale.reading:
+        smallest = min((case for case in cases if case in results), key=lambda case: case.items * case.width)
+        whole["reading"] = reading(smallest, folder, settings.training.seed)
     if settings.scale.embedded:
         from bifair_dist.benchmark.embedded import embedded
 

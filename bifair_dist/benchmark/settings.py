@@ -45,6 +45,7 @@ class ScaleSettings(Settings):
         False, "new processes for every case, so that its peak holds nothing of earlier ones (launcher inline)",
         why="starting them takes longer than a small case",
     )  # fmt: skip
+    reading: bool = setting(True, "measure reading the smallest case too; it is written to the output folder first")
     embedded: int = setting(
         0, "titles to embed with the embedding job, as --embed.* says; 0: the job is not measured", unit="items",
         why="starting a model takes a minute", at_least=0,

@@ -21,7 +21,7 @@ from bifair_dist.planning.work import Work
 MIB = 2**20
 RETURNED = 32 * MIB
 HOLES = 1.5
-"""Memory of kept blocks over their own bytes: without it peaks were 0.95 to 1.16 times the plan, with it 0.86 to 1.07."""
+"""Memory of kept blocks over their bytes: without it peaks were 0.95 to 1.16 times the plan, with it 0.86 to 1.07."""
 BASE = 430 * MIB
 """Resident memory of a worker without data: Python, torch and what both import (measured, benchmarks/results)."""
 CONTEXT = 600 * MIB

@@ -32,6 +32,17 @@ def finite_difference(
     return Hypergradient(g_z, v, v_norm, e, loss)
 
 
+def least_eps(theta: Theta) -> float:
+    """The eps below which theta + e v rounds back to theta in nearly all of its entries.
+
+    ||e v|| = eps against the ||theta|| whose rounding it has to get over: with v spread as theta is, an entry moves
+    where eps / ||theta|| exceeds about half of the format's precision. Taken 16 times lower, since v is spread unevenly
+    and a few large entries carry most of it (at a trained AlphaRec 3e-7 was still good to 6 %, docs/hypergradient.md).
+    """
+    dtype = next(iter(theta.values())).dtype
+    return norm(theta) * torch.finfo(dtype).eps / 32
+
+
 def z_gradient(loss: Loss, theta: Theta, z: Tensor) -> Tensor:
     """d_Z loss(theta, Z), with autocast and TF32 off."""
     z = z.detach().requires_grad_()

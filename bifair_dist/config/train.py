@@ -44,6 +44,11 @@ class TrainSettings(Settings):
             raise UserError(
                 f"model.dtype: DeepSpeed trains in float32; {self.model.dtype} needs --training.strategy ddp"
             )
+        if self.training.precision != "full" and self.model.dtype != "float32":
+            raise UserError(
+                f"training.precision: {self.training.precision} has no place in a training in {self.model.dtype}; "
+                "take one of the two back"
+            )
         if offload and (method := self.training.method) in ("alpharec", "theta_only"):
             raise UserError(
                 f"deepspeed.offload_z_adam: --training.method {method} trains no Z, so nothing is offloaded"
@@ -59,6 +64,7 @@ class TrainSettings(Settings):
             ("training.strategy", self.training.strategy != "ddp", "has no projector to share"),
             ("training.warm_start", self.training.warm_start != "", "has one phase, which would be skipped"),
             ("model.users", self.model.users != "follow", "has no users' inputs to hold fixed"),
+            ("training.precision", self.training.precision != "full", "has no projector, whose products it is for"),
             ("bilevel.outer_data", self.bilevel.outer_data != "same", "has no outer level"),
         ):
             if is_so:

@@ -26,6 +26,10 @@ class TrainingSettings(Settings):
         why="the projector is small; DeepSpeed is for catalogues whose Adam moments of Z do not fit the GPU",
     )
     batch: int = setting(4096, "positives per step, over all workers", unit="pairs", why="AlphaRec's", at_least=1)
+    precision: Literal["full", "bf16"] = setting(
+        "full", "number format of the projector's products in the inner and outer passes: that of --model.dtype, or "
+        "bfloat16; perturbed passes, weights and everything else are full", why="bf16 is coarser and pays on GPUs only",
+    )  # fmt: skip
     theta_lr: float = setting(
         1e-3, "Adam learning rate of the projector, or of id embeddings, in the base phase", unit="per step",
         why="twice AlphaRec's, for fewer epochs", above=0,

@@ -8,8 +8,10 @@ taken at the narrower side, after W1 where the hidden width is at most d; then t
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -26,6 +28,8 @@ class AlphaRec:
     """The backbone on one graph.
 
     `user_inputs` [rows, d], when given, are the users' inputs held fixed (`users: frozen`); otherwise they follow Z.
+    `low`: number format of the projector's products (forward and back) where it is not that of Z. Everything else,
+    and what stands between the products, keeps Z's.
     """
 
     graph: Graph
@@ -33,6 +37,7 @@ class AlphaRec:
     layers: int = 2
     tau: float = 0.15
     user_inputs: Tensor | None = None
+    low: torch.dtype | None = None
 
     def node_columns(self, theta: Theta, z: Tensor) -> tuple[Tensor, Tensor]:
         """Propagated outputs before normalisation, as columns: users [U, k_here], items [N, k_here].
@@ -41,17 +46,17 @@ class AlphaRec:
         """
         d, h, _ = widths(theta)
         n, layout = self.graph.n_items, self.layout
-        item_hidden = first(theta, z)
+        item_hidden = self._first(theta, z)
         if self.user_inputs is not None:
-            user_hidden = first(theta, self.user_inputs)
+            user_hidden = self._first(theta, self.user_inputs)
         elif h <= d:
             user_hidden = layout.to_rows(
                 mean_of_items(layout.to_columns(item_hidden, n, "pool"), self.graph), h, "pool"
             )
         else:
-            user_hidden = first(theta, self.pooled(z))
-        users = layout.to_columns(second(theta, user_hidden), self.graph.n_users, "nodes")
-        items = layout.to_columns(second(theta, item_hidden), n, "nodes")
+            user_hidden = self._first(theta, self.pooled(z))
+        users = layout.to_columns(self._second(theta, user_hidden), self.graph.n_users, "nodes")
+        items = layout.to_columns(self._second(theta, item_hidden), n, "nodes")
         return light_gcn(users, items, self.graph, self.layers)
 
     def pooled(self, item_rows: Tensor) -> Tensor:
@@ -75,3 +80,15 @@ class AlphaRec:
         users, items = self.node_columns(theta, z)
         u, plus, minus = self.layout.batch_rows(users, items, widths(theta)[2], batch)
         return info_nce(u, plus, minus, batch.masked, self.tau)
+
+    def _first(self, theta: Theta, rows: Tensor) -> Tensor:
+        with self._products(rows):
+            return first(theta, rows)
+
+    def _second(self, theta: Theta, hidden: Tensor) -> Tensor:
+        with self._products(hidden):
+            return second(theta, hidden)
+
+    def _products(self, rows: Tensor) -> AbstractContextManager[object]:
+        """Autocast for the projector alone; a pass without `low` leaves what its caller set."""
+        return nullcontext() if self.low is None else torch.autocast(rows.device.type, self.low)

@@ -39,8 +39,8 @@ def init_theta(d: int, hidden: int, k: int, kind: str, seed: int, dtype: torch.d
 
 
 def first(theta: Theta, z: Tensor) -> Tensor:
-    """Linear part: [rows, d] -> [rows, h] (or [rows, k] for the linear variant)."""
-    return z @ theta["w1"].T
+    """Linear part: [rows, d] -> [rows, h] (or [rows, k] for the linear variant), in the dtype of `z` under autocast."""
+    return (z @ theta["w1"].T).to(z.dtype)
 
 
 def second(theta: Theta, h: Tensor) -> Tensor:
@@ -50,7 +50,7 @@ def second(theta: Theta, h: Tensor) -> Tensor:
     """
     if "w2" not in theta:
         return h
-    return torch.addmm(theta["b2"], F.leaky_relu_(h.add_(theta["b1"]), 0.01), theta["w2"].T)
+    return torch.addmm(theta["b2"], F.leaky_relu_(h.add_(theta["b1"]), 0.01), theta["w2"].T).to(h.dtype)
 
 
 def widths(theta: Theta) -> tuple[int, int, int]:

@@ -9,12 +9,16 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from bifair_dist.bilevel.finite_difference import least_eps
 from bifair_dist.bilevel.membership import Membership
 from bifair_dist.bilevel.step import BilevelStep, Places
 from bifair_dist.bilevel.weights.balance import GroupBalance
 from bifair_dist.bilevel.weights.ips import Ips
 from bifair_dist.bilevel.weights.registry import make_rule
 from bifair_dist.config import TrainSettings
+from bifair_dist.errors import UserError
+from bifair_dist.model.alpharec import AlphaRec
+from bifair_dist.model.backbone import Backbone
 from bifair_dist.model.batch import Batch
 from bifair_dist.model.projector import Theta
 from bifair_dist.parallel.comm import Comm
@@ -57,7 +61,9 @@ def build_step(
 ) -> BilevelStep:
     """The step of a phase, with fresh optimisers; `state` then shares its memory with the step's parameters."""
     settings, membership = problem.settings, problem.membership if phase.fair else None
-    theta, places, theta_optimizer = _inner_level(phase, problem, state.theta, inner_group)
+    check_precision(phase, settings, state.theta, problem.device)
+    low = _in_low_precision(problem.model, settings)
+    theta, places, theta_optimizer = _inner_level(phase, problem, low, state.theta, inner_group)
     state.theta = {name: p.detach() for name, p in theta.items()}
     state.z.requires_grad_(phase.train_z)
     balance, ips = None, None
@@ -69,7 +75,7 @@ def build_step(
     bilevel = settings.bilevel
     return BilevelStep(
         model=problem.model,
-        outer_model=problem.model,
+        outer_model=low,
         theta=theta,
         z=state.z,
         places=places,
@@ -83,6 +89,28 @@ def build_step(
         eps=bilevel.eps,
         inner_steps=bilevel.inner_steps if phase.train_theta else 1,
     )
+
+
+def check_precision(phase: Phase, settings: TrainSettings, theta: Theta, device: torch.device) -> None:
+    """Raise `UserError` where the device has no bfloat16, or where the perturbation of theta would be rounded away."""
+    low = settings.training.precision == "bf16"
+    if low and device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
+        raise UserError(f"training.precision: {torch.cuda.get_device_name(device)} has no bfloat16 units; take full")
+    bilevel = settings.bilevel
+    if not (phase.train_z and phase.train_theta and theta) or bilevel.xi == 0:
+        return
+    if bilevel.hypergradient == "finite_difference" and bilevel.eps < (least := least_eps(theta)):
+        raise UserError(
+            f"bilevel.eps: {bilevel.eps:g} is lost in the rounding of {settings.model.dtype}, theta + e v would be "
+            f"theta; for this projector it has to be above {least:.1g}, or --bilevel.hypergradient exact"
+        )
+
+
+def _in_low_precision(model: Backbone, settings: TrainSettings) -> Backbone:
+    """The model of the inner and outer passes. The perturbed ones stay with the full one: bf16 would swallow e v."""
+    if settings.training.precision == "bf16" and isinstance(model, AlphaRec):
+        return replace(model, low=torch.bfloat16)
+    return model
 
 
 def _balance(settings: TrainSettings, membership: Membership) -> GroupBalance:
@@ -106,15 +134,15 @@ def _balance(settings: TrainSettings, membership: Membership) -> GroupBalance:
 
 
 def _inner_level(
-    phase: Phase, problem: Problem, theta: Theta, inner_group: dist.ProcessGroup | None
+    phase: Phase, problem: Problem, model: Backbone, theta: Theta, inner_group: dist.ProcessGroup | None
 ) -> tuple[Theta, Places, torch.optim.Optimizer | None]:
     """theta as leaves, where its gradient comes from, and what moves it (None where it stands still)."""
     settings = problem.settings
     if phase.train_theta and settings.training.strategy == "deepspeed":
         stage = settings.deepspeed.zero_stage
-        sharded = DeepSpeedWorkers(problem.comm, theta, problem.model, lr=phase.theta_lr, stage=stage)
+        sharded = DeepSpeedWorkers(problem.comm, theta, model, lr=phase.theta_lr, stage=stage)
         return sharded.theta, sharded, sharded.optimizer
-    inner = InnerLoss(theta, problem.model)
+    inner = InnerLoss(theta, model)
     adam = torch.optim.Adam(inner.parameters(), phase.theta_lr, fused=True) if phase.train_theta else None
     return inner.theta, Workers(problem.comm, inner, inner_group), adam
 

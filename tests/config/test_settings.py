@@ -221,7 +221,8 @@ def strategy(known: Any) -> st.SearchStrategy[Any]:
 
 
 BOUND = (  # refused in some combinations
-    "training.metric", "training.k", "training.strategy", "training.method", "training.precision", "model.loss", "deepspeed.",
+    "training.metric", "training.k", "training.strategy", "training.method", "training.precision", "model.loss",
+    "deepspeed.",
 )  # fmt: skip
 FREE = [k for k in known_settings(TrainSettings) if not k.key.startswith(BOUND)]
 

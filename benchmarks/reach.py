@@ -68,7 +68,7 @@ def main() -> None:
     there = [name for name in CASES if (folder / name / "benchmark.json").exists()]
     whole = {name: json.loads((folder / name / "benchmark.json").read_text(encoding="utf-8")) for name in there}
     found = {name: one["sweeps"]["strong"][0] for name, one in whole.items()}
-    commits = dict.fromkeys(one["about"][0].removeprefix("- ").split(";")[0] for one in whole.values())
+    commits = dict.fromkeys(one["about"][0].removeprefix("- ").split(",")[0] for one in whole.values())
     swap = Path("/proc/swaps").read_text(encoding="utf-8").strip().splitlines()[1:]
     lines = [
         "# Reach: large catalogues on two cores",

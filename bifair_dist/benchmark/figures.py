@@ -59,15 +59,17 @@ def _ends(values: Sequence[Any]) -> tuple[float, float]:
 
 
 def _ticks(low: float, high: float) -> list[float]:
-    """1, 2 and 5 times powers of ten between the ends, thinned to at most 7."""
-    found = [m * 10.0**e for e in range(-9, 15) for m in (1, 2, 5) if low <= m * 10.0**e <= high]
-    if not found:
-        return [low, high]
-    return found if len(found) <= 7 else found[:: -(-len(found) // 7)]
+    """Round numbers between the ends, as coarse as leaves at least three of them, and at most seven."""
+    found: list[float] = []
+    for steps in ((1,), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 7), tuple(n / 10 for n in range(10, 100))):
+        found = [m * 10.0**e for e in range(-9, 15) for m in steps if low <= m * 10.0**e <= high]
+        if len(found) >= 3:
+            break
+    return found[:: max(1, -(-len(found) // 7))]
 
 
 def _short(number: float) -> str:
     for unit, name in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
         if number >= unit:
-            return f"{number / unit:g}{name}"
-    return f"{number:g}"
+            return f"{number / unit:.4g}{name}"
+    return f"{number:.4g}"

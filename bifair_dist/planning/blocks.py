@@ -5,7 +5,7 @@ ones, pooling on either side, both hypergradients); batch-sized tensors are alwa
 
     set-up       sorting the pairs by user and by item
     pooling      rows cut into columns, sent, pooled, and back
-    forward      rows before and after LeakyReLU and the product; layers, their sum, a product, two scaled copies
+    forward      rows, overwritten by LeakyReLU; layers, their sum, a product, two scaled copies
     weights      the Gram matrix's backward passes: the forward's rows stay for the next group, gradients come on top
     groups       the groups' gradients: a list, the same in one piece, their sum, and that in float64
     perturbed    g_Z so far beside a forward pass that keeps no rows for theta
@@ -54,7 +54,7 @@ def moments(work: Work) -> dict[str, Counts]:
     so_far = int(work.second_order)  # g_Z, to which the perturbed passes are added
     found: dict[str, Counts] = {
         "set-up": {"pairs": 4},
-        "forward": {"item rows": 3, "user rows": 3, **layers, **first},
+        "forward": {"item rows": 1, "user rows": 1, **layers, **first},
     }
     if work.follow:
         cut = work.workers * (work.workers > 1)
@@ -62,12 +62,12 @@ def moments(work: Work) -> dict[str, Counts]:
         rows = {"items to pool": 1, "pooled users": 2, "items to pool, cut": cut, "pooled users, cut": cut}
         found["pooling"] = {"Z": so_far, "item rows": int(not work.pools_first), **columns, **(rows if cut else {})}
     if work.balanced and work.gram:
-        found["weights"] = {"item rows": 4 if first else 3, "user rows": 2, **batch, **first}
+        found["weights"] = {"item rows": 3 if first else 2, "user rows": 1, **batch, **first}
         if work.follow and not first:
             found["weights"] |= {"items to pool, columns": 2}
         found["groups"] = {"projector": 5 * work.n_groups}
     if work.train_z:
-        found["perturbed"] = {"Z": so_far, "item rows": 2, "user rows": 2 if work.follow else 1, **layers, **first}
+        found["perturbed"] = {"Z": so_far, "item rows": 1, "user rows": 1, **layers, **first}
         found["Z"] = {"Z": 1 + so_far, "item rows": 1, "items to pool": int(work.follow)}
     if work.second_order and work.exact:
         found["exact"] = {"Z": 2, "item rows": 6, "user rows": 4, "item columns": 1, **batch}

@@ -9,10 +9,14 @@ same function at theta, theta', theta+ and theta-.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+SLOPE = 0.01
+"""Of the LeakyReLU below zero."""
 Theta = dict[str, Tensor]
 """Projector parameters by name: w1 [h, d], b1 [h], w2 [k, h], b2 [k]; or w1 [k, d] alone for the linear variant."""
 
@@ -50,7 +54,42 @@ def second(theta: Theta, h: Tensor) -> Tensor:
     """
     if "w2" not in theta:
         return h
-    return torch.addmm(theta["b2"], F.leaky_relu_(h.add_(theta["b1"]), 0.01), theta["w2"].T).to(h.dtype)
+    b1, w2, b2 = theta["b1"], theta["w2"], theta["b2"]
+    if torch.is_autocast_enabled(h.device.type):  # leaves to autocast how the products are differentiated
+        return torch.addmm(b2, F.leaky_relu_(h.add_(b1), SLOPE), w2.T).to(h.dtype)
+    out: Tensor = SecondLayer.apply(h, b1, w2, b2)[0]
+    return out
+
+
+class SecondLayer(torch.autograd.Function):
+    """LeakyReLU(H + b1) W2^T + b2 in the memory of H, and its gradient by H in one matrix of that size, not in two."""
+
+    @staticmethod
+    def forward(ctx: Any, h: Tensor, b1: Tensor, w2: Tensor, b2: Tensor) -> tuple[Tensor, Tensor]:
+        """Outputs [rows, k], and H, which now holds the activations."""
+        F.leaky_relu_(h.add_(b1), SLOPE)
+        ctx.mark_dirty(h)
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(h, w2)
+        return torch.addmm(b2, h, w2.T), h
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        """By H, b1, W2, b2. The activations have a gradient where that of W2 is differentiated once more."""
+        active, w2 = ctx.saved_tensors
+        g, g_active = grads
+        _, b1, by_w2, b2 = ctx.needs_input_grad
+        g_h = g_active if g is None else torch.matmul(g, w2) if g_active is None else torch.addmm(g_active, g, w2)
+        assert g_h is not None
+        if torch.is_grad_enabled():
+            g_h = torch.where(active > 0, g_h, SLOPE * g_h)
+        else:
+            g_h = g_h.clone() if g is None else g_h  # not in the memory of a gradient that came in
+            torch.ops.aten.leaky_relu_backward.grad_input(g_h, active, SLOPE, True, grad_input=g_h)
+        by_b1 = g_h.sum(0) if b1 else None
+        if g is None:
+            return g_h, by_b1, None, None
+        return g_h, by_b1, g.T @ active if by_w2 else None, g.sum(0) if b2 else None
 
 
 def widths(theta: Theta) -> tuple[int, int, int]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
+from torch import Tensor
 
 from bifair_dist.model.projector import first, init_theta, second, widths
 
@@ -46,3 +48,25 @@ def test_mlp_is_two_linear_layers_with_a_leak_of_one_percent() -> None:
     )
     x = torch.randn(9, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     torch.testing.assert_close(second(theta, first(theta, x)), net(x), rtol=1e-13, atol=1e-15)
+
+
+def test_second_layer_has_the_derivatives_of_its_plain_form() -> None:
+    """First and second ones, of every input and of some."""
+    theta = {n: t.requires_grad_() for n, t in init_theta(6, 5, 4, "mlp", 0, torch.float64).items()}
+    h = torch.randn(9, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(1), requires_grad=True)
+    inputs = [h, theta["b1"], theta["w2"], theta["b2"]]
+
+    def plain(h: Tensor) -> Tensor:
+        return F.leaky_relu(h + theta["b1"], 0.01) @ theta["w2"].T + theta["b2"]
+
+    def derivatives(out: Tensor) -> list[Tensor]:
+        value = (out**2).sin().sum()
+        once = torch.autograd.grad(value, inputs, create_graph=True)
+        twice = torch.autograd.grad(torch.stack([(g**2).sum() for g in once]).sum(), inputs)
+        return [*once, *twice]
+
+    for a, b in zip(derivatives(second(theta, h * 1)), derivatives(plain(h)), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-13, atol=1e-14)
+    for x in inputs:
+        found, expected = (torch.autograd.grad(f.sin().sum(), x)[0] for f in (second(theta, h * 1), plain(h)))
+        torch.testing.assert_close(found, expected, rtol=1e-13, atol=1e-14)

@@ -8,6 +8,7 @@ import torch
 from dense_backbone import relative
 
 from bifair_dist.csr import Csr
+from bifair_dist.model import propagation
 from bifair_dist.model.graph import Graph, build_graph
 from bifair_dist.model.propagation import SparseProduct, light_gcn, mean_of_items, to_items, to_users
 
@@ -46,6 +47,22 @@ def test_float32_products_are_the_same_sums_at_every_width(columns: int) -> None
     assert torch.equal(to_users(items.float(), graph).double(), r @ items)
     empty = build_graph(torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.int64), 2, 3)
     assert torch.equal(to_users(torch.ones(3, columns), empty), torch.zeros(2, columns))
+
+
+@pytest.mark.parametrize("cache", [1, 11 * 4 * 32, 11 * 4 * 96])
+def test_blocks_of_columns_change_nothing(cache: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No block fits, blocks of 32 with a rest of 6, blocks of 96."""
+    p = dense.problem()
+    graph, r = graph_of(p, torch.float32), p.adjacency
+    items = (random(p.n_items, 102) * 8).round()
+    monkeypatch.setattr(propagation, "CACHE", cache)
+    assert propagation.block_columns(p.n_items, 102) == {1: 102, 1408: 32, 4224: 96}[cache]
+    assert torch.equal(to_users(items.float(), graph).double(), r @ items)
+
+
+def test_blocks_are_as_wide_as_the_cache_allows() -> None:
+    columns = propagation.block_columns
+    assert [columns(n, 512) for n in (0, 2810, 5949, 10_000, 65_536, 65_537)] == [512, 160, 64, 32, 32, 512]
 
 
 @pytest.mark.parametrize("layers", [0, 1, 2, 4])

@@ -40,10 +40,9 @@ from bifair_dist.config.training import TrainingSettings
 from bifair_dist.model.projector import init_theta
 from bifair_dist.parallel.comm import Comm
 
-# (shape, contestant) -> most times the reference's seconds
+# (shape, contestant) -> most times the reference's seconds, at its published h and at ours
 REQUIRED = {
-    ("steam", "AlphaRec"): 0.25, ("steam", "bi-level"): 0.5, ("steam", "bi-level, wide"): 0.5,
-    ("ml-1m", "AlphaRec"): 0.25, ("ml-1m", "bi-level"): 0.5, ("ml-1m", "bi-level, wide"): 0.5,
+    ("steam", "AlphaRec"): 0.25, ("steam", "bi-level"): 0.5, ("ml-1m", "AlphaRec"): 0.25, ("ml-1m", "bi-level"): 0.5,
     ("synthetic, d = 1024", "bi-level"): 0.35,
 }  # fmt: skip
 NARROW = "reference at our h"
@@ -179,12 +178,13 @@ def race(name: str, pairs: Pairs, z: Tensor, rounds: int, limit: float) -> tuple
             seconds = seconds + np.array(list(extra[label].seconds.values())) / refresh_every
         low, middle, high = quartiles(1e3 * seconds)
         r_low, ratio, r_high = quartiles(seconds / np.array([base[r] for r in contestant.seconds]))
-        limit_here = REQUIRED.get((name, label))
-        met &= limit_here is None or ratio <= limit_here
-        verdict = "" if limit_here is None else f"<= {limit_here} {'met' if ratio <= limit_here else '**missed**'}"
         width = wide if label in ("reference", "AlphaRec, wide", "bi-level, wide") else h
         same = base if width == wide else contestants[NARROW].seconds
         at_same_h = quartiles(seconds / np.array([same[r] for r in contestant.seconds]))[1]
+        limit_here, verdict = REQUIRED.get((name, label)), ""
+        if limit_here is not None:
+            good = max(ratio, at_same_h) <= limit_here
+            met, verdict = met and good, f"<= {limit_here} {'met' if good else '**missed**'}"
         cells = f"{middle:.1f} ({low:.1f} to {high:.1f}) | **{ratio:.3f}** ({r_low:.3f} to {r_high:.3f})"
         name_here = label if label.startswith("reference") else f"ours, {label}"
         lines.append(f"| {name_here} | {width:,} | {cells} | {at_same_h:.3f} | {verdict} |")

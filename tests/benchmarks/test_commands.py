@@ -24,7 +24,7 @@ def test_step_speed(tmp_path: Path) -> None:
     code, text = run("step_speed.py", tmp_path / "speed.md", *sizes)
     assert code == 0  # no requirement is on a synthetic shape
     table = [line for line in text.splitlines() if line.startswith(("| reference", "| ours"))]
-    assert len(table) == 5
+    assert len(table) == 6
     assert "**1.000** (1.000 to 1.000)" in table[0]
     assert "two perturbed passes" in text
 

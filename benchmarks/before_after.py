@@ -45,7 +45,9 @@ def run(tree: Path, shape: list[int]) -> dict:
     """A turn of the tree's step."""
     environment = {**os.environ, "PYTHONPATH": str(tree), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", CHILD, *map(str, [*shape, STEPS])]
-    return json.loads(subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout)
+    # From its own folder: Python looks there first.
+    done = subprocess.run(command, cwd=tree, env=environment, check=True, capture_output=True, text=True)
+    return json.loads(done.stdout)
 
 
 def main() -> None:

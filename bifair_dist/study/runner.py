@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -87,7 +86,7 @@ class Runner:
         with self._lock:
             self._stopping = True
             for process in self._running:
-                process.send_signal(signal.SIGINT)
+                process.terminate()
 
 
 def _last_line(log: Path) -> str:

@@ -49,7 +49,7 @@ def run_study(settings: StudySettings) -> Path:
     runner = Runner(settings)
     parts: list[Part] = []
     try:
-        parts = _train_all(plan, runner)
+        _train_all(plan, runner, parts)
     finally:
         if parts:
             _tell(study, plan, parts, folder, settings.replicates)
@@ -60,12 +60,13 @@ def run_study(settings: StudySettings) -> Path:
     return folder
 
 
-def _train_all(plan: _Plan, runner: Runner) -> list[Part]:
+def _train_all(plan: _Plan, runner: Runner, parts: list[Part]) -> None:
+    """Train in stages; `parts` is filled as it goes, so that a study that is cut off can tell what it has."""
     study, first = plan.study, plan.study.seeds[0]
     reference = study.method(study.reference)
     starts = {data.name: plan.cells(data, "", reference, first, None) for data in study.datasets}
     runner.run("reference", [cell for cells in starts.values() for cell in cells])
-    parts, seeds = [], []
+    seeds = []
     for data in study.datasets:
         best = choose(starts[data.name], "", None, study.keep)
         if best is None:
@@ -90,7 +91,6 @@ def _train_all(plan: _Plan, runner: Runner) -> list[Part]:
             ready = [s for s in study.seeds if bases[s].finished]
             part.chosen = [plan.cell(part.data, part.group, part.method, best.point, s, bases[s]) for s in ready]
     runner.run("seeds", [cell for part in parts for cell in part.chosen])
-    return parts
 
 
 class _Plan:

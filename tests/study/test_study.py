@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +20,8 @@ from bifair_dist.config.study import StudySettings
 from bifair_dist.errors import UserError
 from bifair_dist.study.study import run_study
 from bifair_dist.training.identity import identity
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def study_file(small: Small, folder: Path, **methods: object) -> StudySettings:
@@ -81,6 +86,27 @@ def test_a_study_from_end_to_end(small: Small, tmp_path: Path, capfd: pytest.Cap
     with pytest.raises(UserError, match="time is up"):
         run_study(replace(more, stop_after=1e-9))
     assert "| BiFair |" in (tmp_path / "out" / "tiny" / "tables.md").read_text()
+
+
+def test_a_study_that_is_stopped_tells_what_it_has(small: Small, tmp_path: Path) -> None:
+    endless = {"settings": {"training.bilevel_epochs": 10**6, "training.patience": 10**6}}
+    settings = study_file(small, tmp_path, Endless=endless)
+    words = [f"--{key}={getattr(settings, key)}" for key in ("file", "data", "output", "concurrent", "replicates")]
+    command = [sys.executable, str(ROOT / "jobs" / "study.py"), *words]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    runs = tmp_path / "out" / "runs"
+    end = time.monotonic() + 120
+    while not list(runs.glob("shop-Endless-*/history.jsonl")) or len(list(runs.glob("*/metrics.json"))) < 2:
+        assert time.monotonic() < end and process.poll() is None
+        time.sleep(0.1)
+    process.terminate()
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 130 and "Traceback" not in out, out
+    assert "| AlphaRec | - | 2 |" in out and "| Endless" not in out
+    (log,) = runs.glob("shop-Endless-*/history.jsonl")
+    length = log.stat().st_size
+    time.sleep(1)
+    assert log.stat().st_size == length  # its training has ended with it
 
 
 def test_identity_is_of_numbers_not_of_places(small: Small, tmp_path: Path) -> None:

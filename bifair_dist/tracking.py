@@ -178,13 +178,16 @@ def add_artifacts(settings: TrackingSettings, run_folder: Path, names: Sequence[
 
 
 def close_tracker(settings: TrackingSettings, run_folder: Path, status: str) -> None:
-    """End the folder's MLflow run where it is still RUNNING: its worker was killed and could not. Never raises."""
+    """End the folder's MLflow run where it is still RUNNING: its worker was killed and could not. Never raises.
+
+    KILLED also takes the place of FAILED: a worker that is stopped may have seen its end as an error.
+    """
     id_file = run_folder / RUN_ID_FILE
     if not settings.enabled or not id_file.is_file():
         return
     try:
         client, run_id = _client(settings, run_folder.parent), id_file.read_text().strip()
-        if client.get_run(run_id).info.status == "RUNNING":
+        if client.get_run(run_id).info.status in ("RUNNING", "FAILED" if status == "KILLED" else ""):
             client.set_terminated(run_id, status=status)
     except Exception as error:
         print(f"warning: MLflow's run could not be ended as {status}: {_reason(error)}", file=sys.stderr)

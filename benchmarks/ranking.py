@@ -16,10 +16,8 @@ taken, every user costs the same. Seconds are the processor's (all threads) and 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -31,7 +29,7 @@ from typing import Any
 import numpy as np
 import torch
 from common import record, synthetic_pairs
-from recbole import atomic_files
+from recbole import ask_recbole, atomic_files
 from torch import Tensor
 
 from bifair_dist.catalog.dataset import Dataset, Interactions, read_dataset
@@ -96,16 +94,7 @@ def theirs(data: Dataset, fixed: Fixed, scores: int, args: argparse.Namespace, f
             "metric_decimal_place": 8,
         },
     }  # fmt: skip
-    question, answer = folder / "request.json", folder / "answer.json"
-    question.write_text(json.dumps(request))
-    answer.unlink(missing_ok=True)
-    command = [args.recbole_python, str(Path(__file__).with_name("recbole_side.py")), str(question), str(answer)]
-    environment = os.environ | {"OMP_NUM_THREADS": str(args.threads), "PYTHONPATH": "", "PYTHONWARNINGS": "ignore"}
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-    if not answer.is_file():
-        raise UserError(f"RecBole's side failed: {done.stderr[-2000:]}")
-    found: dict[str, Any] = json.loads(answer.read_text())
-    return found
+    return ask_recbole(args.recbole_python, folder, request, args.threads)
 
 
 def against_recbole(data: Dataset, args: argparse.Namespace, folder: Path) -> tuple[list[str], list[float], str]:

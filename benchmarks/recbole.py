@@ -73,15 +73,7 @@ def theirs(method: str, seed: int, args: argparse.Namespace, folder: Path) -> Fi
             "valid_metric": f"Recall@{K}", "metric_decimal_place": 8,
         },
     }  # fmt: skip
-    question, answer = folder / "request.json", folder / "answer.json"
-    question.write_text(json.dumps(request))
-    answer.unlink(missing_ok=True)
-    command = [args.recbole_python, str(Path(__file__).with_name("recbole_side.py")), str(question), str(answer)]
-    environment = os.environ | {"OMP_NUM_THREADS": str(args.threads), "PYTHONPATH": "", "PYTHONWARNINGS": "ignore"}
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-    if not answer.is_file():
-        raise UserError(f"RecBole's side failed: {done.stderr[-2000:]}")
-    found = json.loads(answer.read_text())
+    found = ask_recbole(args.recbole_python, folder, request, args.threads)
     return {
         "recall": found["test"][f"recall@{K}"],
         "ndcg": found["test"][f"ndcg@{K}"],
@@ -170,6 +162,19 @@ def report(runs: dict[str, list[Figures]], args: argparse.Namespace, load_before
         *(row(name, found) for name, found in runs.items()),
     ]
     return "\n".join(lines) + "\n"
+
+
+def ask_recbole(python: str, folder: Path, request: dict[str, Any], threads: int) -> dict[str, Any]:
+    """The answer of recbole_side.py, which runs in RecBole's own environment; files are exchanged in `folder`."""
+    question, answer = folder / "request.json", folder / "answer.json"
+    question.write_text(json.dumps(request))
+    answer.unlink(missing_ok=True)
+    command = [python, str(Path(__file__).with_name("recbole_side.py")), str(question), str(answer)]
+    environment = os.environ | {"OMP_NUM_THREADS": str(threads), "PYTHONPATH": "", "PYTHONWARNINGS": "ignore"}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    if not answer.is_file():
+        raise UserError(f"RecBole's side failed: {done.stderr[-2000:]}")
+    return dict(json.loads(answer.read_text()))
 
 
 def main() -> None:

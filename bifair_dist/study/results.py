@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import pandas as pd
 from bifair_dist.catalog.dataset import Dataset
 from bifair_dist.study.cell import Cell
 from bifair_dist.study.definition import Data, Study
-from bifair_dist.study.paired import change_interval, mean_replicates
+from bifair_dist.study.paired import Replicates, change_interval, mean_replicates
 from bifair_dist.tuning.history import read_history
 from bifair_dist.tuning.pareto import pareto_front
 
@@ -23,8 +24,8 @@ MEASURES = {"recall": "Recall", "ndcg": "NDCG", "cv": "CV", "minimum": "MIN"}
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """Test figure: mean and standard deviation over seeds (nan of one), relative change of the mean against the
-    reference's, and the 95 % interval of that change over users."""
+    """Test figure: mean and standard deviation over seeds (nan of one), relative change of the mean against that of the
+    reference's runs of the same seeds, and the 95 % interval of that change over users."""
 
     mean: float
     spread: float
@@ -39,7 +40,7 @@ class Value:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A method's line. `values` by name in `MEASURES`; `seconds` an epoch of its last phase, `epochs` of that phase.
+    """A method's line. `values` by name in `MEASURES`; `seconds` an epoch of its last phase.
 
     `tried`: validation (recall, CV) at each point; `front`: how many of them no other method's point beats in both.
     """
@@ -49,7 +50,6 @@ class Entry:
     cells: list[Cell]
     values: dict[str, Value]
     seconds: float
-    epochs: float
     tried: list[tuple[float, float]]
     front: int
 
@@ -59,36 +59,40 @@ def entries_of(
 ) -> list[Entry]:
     """Lines for (method, its trainings at all points, those of the chosen point), the reference's first."""
     found = sorted(found, key=lambda row: row[0] != study.reference)
-    base_cells = found[0][2]
-    k = base_cells[0].settings.training.k
-    base = _mean(base_cells, group)
-    base_draws = mean_replicates([c.folder for c in base_cells], dataset, group, k, replicates)
+
+    @functools.cache  # the reference's runs are asked for once a method
+    def draws(runs: tuple[Path, ...]) -> Replicates:
+        return mean_replicates(runs, dataset, group, found[0][2][0].settings.training.k, replicates)
+
+    references = {cell.seed: cell for cell in found[0][2]}
     tried = {name: [_valid(cell, group) for cell in cells if cell.finished] for name, cells, _ in found}
     entries = []
     for name, _, cells in found:
-        draws = mean_replicates([c.folder for c in cells], dataset, group, k, replicates)
-        values = {}
-        for key, mean in _mean(cells, group).items():
-            all_seeds = [getattr(cell.figures("test", group), key) for cell in cells]
-            spread = statistics.stdev(all_seeds) if len(all_seeds) > 1 else math.nan
-            values[key] = Value(mean, spread, mean / base[key] - 1 if base[key] else math.nan,
-                                change_interval(draws[key], base_draws[key]))  # fmt: skip
+        cells = [cell for cell in cells if cell.seed in references]
+        if not cells:
+            continue
         others = [point for other, points in tried.items() if other != name for point in points]
         on = pareto_front([(-r, cv) for r, cv in [*tried[name], *others]])[: len(tried[name])]
-        last = [read_history(cell.folder)[-1] for cell in cells]
-        entries.append(
-            Entry(
-                name,
-                cells[0].point,
-                cells,
-                values,
-                statistics.mean(r["seconds_per_epoch"] for r in last),
-                statistics.mean(r["epoch"] for r in last),
-                tried[name],
-                sum(on),
-            )
-        )
+        seconds = statistics.mean(read_history(cell.folder)[-1]["seconds_per_epoch"] for cell in cells)
+        values = _values(cells, [references[cell.seed] for cell in cells], group, draws)
+        entries.append(Entry(name, cells[0].point, cells, values, seconds, tried[name], sum(on)))
     return entries
+
+
+def _values(
+    cells: list[Cell], references: list[Cell], group: str, draws: Callable[[tuple[Path, ...]], Replicates]
+) -> dict[str, Value]:
+    """Test figures of a method's runs against the reference's of the same seeds."""
+    mine, theirs = ([cell.figures("test", group) for cell in some] for some in (cells, references))
+    own, base_draws = (draws(tuple(cell.folder for cell in some)) for some in (cells, references))
+    values = {}
+    for key in MEASURES:
+        over_seeds = [getattr(f, key) for f in mine]
+        mean, base = statistics.mean(over_seeds), statistics.mean(getattr(f, key) for f in theirs)
+        spread = statistics.stdev(over_seeds) if len(over_seeds) > 1 else math.nan
+        change = mean / base - 1 if base else math.nan
+        values[key] = Value(mean, spread, change, change_interval(own[key], base_draws[key]))
+    return values
 
 
 def markdown(study: Study, rows: Sequence[tuple[Data, str, list[Entry]]]) -> str:
@@ -113,9 +117,9 @@ def note(study: Study) -> str:
     return (
         f"Test figures at the point chosen on validation with seed {study.seeds[0]}: least CV where recall and NDCG "
         f"keep {100 * study.keep:g} % of {study.reference}'s; for plain losses highest recall. Mean ± standard "
-        f"deviation over seeds, change against {study.reference} and its paired 95 % bootstrap interval over users; * "
-        "where that leaves out zero. On the front: of the points tried, those that no point of any method beats in "
-        "validation recall and CV."
+        f"deviation over seeds, change against {study.reference} with the same seeds and its paired 95 % bootstrap "
+        "interval over users; * where that leaves out zero. On the front: of the points tried, those that no point of "
+        "any method beats in validation recall and CV."
     )
 
 
@@ -148,11 +152,6 @@ def write_trials(path: Path, cells: Sequence[tuple[str, Cell]]) -> None:
     part = path.with_name(path.name + ".part")
     pd.DataFrame(list(rows.values())).to_parquet(part, index=False)
     part.replace(path)
-
-
-def _mean(cells: Sequence[Cell], group: str) -> dict[str, float]:
-    figures = [cell.figures("test", group) for cell in cells]
-    return {key: statistics.mean(getattr(f, key) for f in figures) for key in MEASURES}
 
 
 def _valid(cell: Cell, group: str) -> tuple[float, float]:

@@ -30,6 +30,10 @@ class Runner:
         self._lock = threading.Lock()
         self._stopping = False
 
+    def ended(self, cells: Sequence[Cell]) -> bool:
+        """Whether each of them finished or failed."""
+        return all(cell.finished or cell.folder in self.failed for cell in cells)
+
     def run(self, stage: str, cells: Sequence[Cell]) -> None:
         """Train what is missing; the same training is asked for once. Prints a line for each that ends."""
         there = {cell.folder: cell for cell in cells}

@@ -68,7 +68,7 @@ def _train_all(plan: _Plan, runner: Runner, parts: list[Part]) -> None:
     runner.run("reference", [cell for cells in starts.values() for cell in cells])
     seeds = []
     for data in study.datasets:
-        best = choose(starts[data.name], "", None, study.keep)
+        best = choose(starts[data.name], "", None, study.keep) if runner.ended(starts[data.name]) else None
         if best is None:
             continue
         bases = {s: plan.cell(data, "", reference, best.point, s, None) for s in study.seeds}
@@ -82,7 +82,8 @@ def _train_all(plan: _Plan, runner: Runner, parts: list[Part]) -> None:
     runner.run("points", [*seeds, *(cell for part in parts for cell in part.tried)])
     for part in parts:
         bases = plan.bases[part.data.name]
-        if part.method is reference or not bases[first].finished:
+        # Where time ran out, a choice among some of the points would be another choice than among all of them.
+        if part.method is reference or not runner.ended(part.tried):
             continue
         balances = plan.settings(part.data, part.method, part.method.points[0]).training.balances
         known = bases[first].figures("valid", part.group) if balances else None

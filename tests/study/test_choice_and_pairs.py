@@ -15,17 +15,20 @@ from bifair_dist.catalog.dataset import read_dataset
 from bifair_dist.config import TrainSettings, override
 from bifair_dist.study.cell import Cell, Figures
 from bifair_dist.study.choice import choose
+from bifair_dist.study.definition import Method, Study
 from bifair_dist.study.paired import change_interval, mean_replicates
+from bifair_dist.study.results import entries_of
 
 REFERENCE = Figures(recall=0.5, ndcg=0.4, cv=0.4, minimum=0.1)
 
 
-def cell(folder: Path, name: str, recall: float, ndcg: float, cv: float) -> Cell:
-    (folder / name).mkdir()
+def cell(folder: Path, name: str, recall: float, ndcg: float, cv: float, seed: int = 0) -> Cell:
+    (folder / name).mkdir(exist_ok=True)
     found = {"recall@20": recall, "ndcg@20": ndcg, "groups": {"genre": {"cv": cv, "min": 0.1}}}
-    (folder / name / "metrics.json").write_text(json.dumps({"valid": found, "test": {}}))
+    (folder / name / "metrics.json").write_text(json.dumps({"valid": found, "test": found}))
+    (folder / name / "history.jsonl").write_text(json.dumps({"seconds_per_epoch": 1.0}) + "\n")
     place = {"training.output": str(folder), "training.run_name": name}
-    return Cell("d", "genre", "m", {"name": name}, 0, override(TrainSettings(), place))
+    return Cell("d", "genre", "m", {"name": name}, seed, override(TrainSettings(), place))
 
 
 def test_least_cv_among_those_that_keep_recall_and_ndcg(tmp_path: Path) -> None:
@@ -74,3 +77,18 @@ def test_paired_intervals_of_known_lists(small: Small, tmp_path: Path) -> None:
     singly = [mean_replicates([run], dataset, "genre", 20, 300)["cv"] for run in some]
     assert torch.allclose(base["cv"], (singly[0] + singly[1]) / 2)
     assert base["recall"].mean().item() == pytest.approx(0.5, abs=0.1)
+
+
+def test_a_change_is_against_the_reference_with_the_same_seeds(small: Small, tmp_path: Path) -> None:
+    """A method that equals the reference seed by seed has not changed, whichever of its seeds are there."""
+    dataset = read_dataset(small.dataset)
+    for seed, share in enumerate((0.2, 0.5, 0.9)):
+        lists(small, tmp_path / f"run{seed}", share, seed)
+    cells = [cell(tmp_path, f"run{s}", r, r, r, seed=s) for s, r in enumerate((0.2, 0.5, 0.9))]
+    reference = Method("R", {}, ({},))
+    study = Study("s", "", (), (reference,), "R", (0, 1, 2), 0.99, {})
+    found = [("M", cells[2:], cells[2:]), ("N", cells[:1], cells[:1]), ("R", cells, cells)]
+    first, *others = entries_of(found, study, dataset, "genre", 50)
+    assert first.method == "R" and first.values["recall"].mean == pytest.approx(1.6 / 3)
+    for entry in others:
+        assert [(v.change, v.ends) for v in entry.values.values()] == [(0.0, (0.0, 0.0))] * 4

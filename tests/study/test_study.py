@@ -86,6 +86,12 @@ def test_a_study_from_end_to_end(small: Small, tmp_path: Path, capfd: pytest.Cap
     with pytest.raises(UserError, match="time is up"):
         run_study(replace(more, stop_after=1e-9))
     assert "| BiFair |" in (tmp_path / "out" / "tiny" / "tables.md").read_text()
+    # Nothing is chosen among some of a method's points.
+    wider = {**BIFAIR, "grid": {"balance.fairness_strength": [0.2, 0.9, 0.5]}}
+    with pytest.raises(UserError, match="time is up"):
+        run_study(replace(study_file(small, tmp_path, BiFair=wider), stop_after=1e-9))
+    table = (tmp_path / "out" / "tiny" / "tables.md").read_text()
+    assert "| AlphaRec |" in table and "| BiFair |" not in table
 
 
 def test_a_study_that_is_stopped_tells_what_it_has(small: Small, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from bifair_dist.benchmark.catalogue import GROUPS, Pairs, synthetic_pairs, unit_rows
-from bifair_dist.benchmark.problem import make_problem, make_step
+from bifair_dist.benchmark.problem import make_problem, make_step, random_rows
 from bifair_dist.benchmark.record import ROOT, commit, machine, record
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "machine",
     "make_problem",
     "make_step",
+    "random_rows",
     "real_pairs",
     "record",
     "synthetic_pairs",

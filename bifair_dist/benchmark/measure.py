@@ -15,16 +15,16 @@ import torch.nn.functional as F
 
 from bifair_dist.benchmark.bounds import bounds, work_of_case
 from bifair_dist.benchmark.cases import Case, settings_of
-from bifair_dist.benchmark.catalogue import synthetic_pairs, unit_rows
+from bifair_dist.benchmark.catalogue import synthetic_pairs
 from bifair_dist.benchmark.clock import OTHER, Clock
-from bifair_dist.benchmark.problem import make_problem, make_step
+from bifair_dist.benchmark.problem import make_problem, make_step, random_rows
 from bifair_dist.benchmark.process_memory import memory, reset_peak
 from bifair_dist.benchmark.settings import BenchmarkSettings
 from bifair_dist.bilevel.step import BilevelStep
 from bifair_dist.csr import Csr
 from bifair_dist.evaluation.ranking import full_ranking
 from bifair_dist.model.alpharec import AlphaRec
-from bifair_dist.parallel.comm import Comm, shard_rows
+from bifair_dist.parallel.comm import Comm
 from bifair_dist.parallel.sampler import BatchSampler
 from bifair_dist.planning.hardware import Hardware, of_device
 from bifair_dist.planning.seconds import step_seconds
@@ -55,8 +55,7 @@ def measure(
     pairs = synthetic_pairs(case.users, case.items, case.pairs, settings.training.seed, case.groups)
     generated = time.perf_counter() - start
     problem = make_problem(pairs, settings, comm, device)
-    z = unit_rows(shard_rows(case.items, comm.size), case.width, comm.rank).to(problem.dtype).to(device)
-    step, sampler = make_step(problem, z, inner_group)
+    step, sampler = make_step(problem, random_rows(problem, case.items, case.width), inner_group)
     wait()
     found: Result = {"generate_seconds": generated, "set_up_seconds": time.perf_counter() - start - generated}
     kinds = _kinds(settings, step)

@@ -8,19 +8,17 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from bifair_dist.benchmark.catalogue import Pairs
+from bifair_dist.benchmark.catalogue import Pairs, unit_rows
 from bifair_dist.bilevel.membership import Membership
 from bifair_dist.bilevel.step import BilevelStep
 from bifair_dist.config.train import TrainSettings
 from bifair_dist.csr import Csr
-from bifair_dist.model.alpharec import AlphaRec
 from bifair_dist.model.graph import build_graph
 from bifair_dist.model.projector import init_theta, widths
-from bifair_dist.parallel.comm import Comm
-from bifair_dist.parallel.layout import Sharded
+from bifair_dist.parallel.comm import Comm, shard_rows
 from bifair_dist.parallel.sampler import BatchSampler
 from bifair_dist.training.phases import phases_of
-from bifair_dist.training.problem import DTYPES, Problem
+from bifair_dist.training.problem import DTYPES, Problem, make_model
 from bifair_dist.training.steps import State, build_step
 
 
@@ -28,7 +26,7 @@ def make_problem(pairs: Pairs, settings: TrainSettings, comm: Comm, device: torc
     """As `bifair_dist.training.problem.load_problem`, from pairs in memory."""
     device = device or torch.device("cpu")
     graph = build_graph(pairs.user, pairs.item, pairs.n_users, pairs.n_items, DTYPES[settings.model.dtype]).to(device)
-    model = AlphaRec(graph, Sharded(comm), settings.model.layers, settings.model.tau)
+    model = make_model(settings, graph, comm)
     known = Csr.of(pairs.user, pairs.item, pairs.n_users) if settings.model.exclude_known else None
     sampler = BatchSampler(
         pairs.user, pairs.item, pairs.n_items, batch_size=settings.training.batch, negatives=settings.model.negatives,
@@ -36,7 +34,7 @@ def make_problem(pairs: Pairs, settings: TrainSettings, comm: Comm, device: torc
         rank=comm.rank, workers=comm.size,
     )  # fmt: skip
     membership = None
-    if settings.training.method != "alpharec":
+    if settings.training.balances:
         membership = Membership.of("item", pairs.item_of_group, pairs.group, pairs.n_items, pairs.n_groups)
     return Problem(
         settings=settings,
@@ -51,12 +49,22 @@ def make_problem(pairs: Pairs, settings: TrainSettings, comm: Comm, device: torc
     )
 
 
+def random_rows(problem: Problem, n_items: int, width: int) -> Tensor:
+    """This worker's rows of a random Z [m, width], or of id embeddings [m, k] for items and users."""
+    settings, comm = problem.settings, problem.comm
+    if settings.training.id_embeddings:
+        n_items, width = n_items + problem.model.graph.n_users, settings.model.output
+    return unit_rows(shard_rows(n_items, comm.size), width, comm.rank).to(problem.dtype).to(problem.device)
+
+
 def make_step(
     problem: Problem, z: Tensor, inner_group: dist.ProcessGroup | None = None
 ) -> tuple[BilevelStep, BatchSampler]:
     """The step of the method's last phase on a fresh projector; moves `z` where the phase does."""
     model, training = problem.settings.model, problem.settings.training
     phase = phases_of(problem.settings)[-1]
+    if training.id_embeddings:
+        return build_step(phase, problem, State({}, z), inner_group), problem.sampler
     theta = init_theta(z.shape[1], model.hidden, model.output, model.projector, training.seed, z.dtype)
     theta = {name: t.to(z.device) for name, t in theta.items()}
     d, h, _ = widths(theta)

@@ -40,7 +40,8 @@ class IdEmbeddings:
         """E as columns: users [U, k_here], items [N, k_here]."""
         n = self.graph.n_items
         nodes = self.layout.to_columns(z, n + self.graph.n_users, "nodes")
-        return nodes[n:], nodes[:n]
+        items, users = nodes.split([n, self.graph.n_users])  # unlike two slices, put together once in the backward pass
+        return users, items
 
     def own_rows(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """E itself, shared out as items and users are: users [m_users, k], items [m_items, k]."""

@@ -6,11 +6,12 @@ ones, pooling on either side, both hypergradients); batch-sized tensors are alwa
     set-up       sorting the pairs by user and by item
     pooling      rows cut into columns, sent, pooled, and back
     forward      rows, overwritten by LeakyReLU; layers, their sum, a product, two scaled copies
-    weights      the Gram matrix's backward passes: the forward's rows stay for the next group, gradients come on top
+    weights      the Gram matrix's backward passes: the forward's rows stay for the next group, one gradient on top
     groups       the groups' gradients: a list, the same in one piece, their sum, and that in float64
     perturbed    g_Z so far beside a forward pass that keeps no rows for theta
     Z            the last product of its backward pass: g_Z so far, the new gradient, and what it is made of
     exact        the double backward pass keeps both passes
+    E            with id embeddings: the gradient by the batch's nodes, by the rows of E themselves, and LightGCN of it
 """
 
 from __future__ import annotations
@@ -49,6 +50,8 @@ def sizes(work: Work) -> Counts:
 def moments(work: Work) -> dict[str, Counts]:
     """Tensors alive by moment and kind, beyond what a worker holds all the time."""
     batch = {"batch rows": 8, "scores": 6}
+    if work.ids:
+        return _moments_of_ids(work, batch)
     layers = {"item columns": 5, "user columns": 4, **batch}
     first = {"pooled users": 1} if work.follow and work.pools_first else {}  # saved for the gradient of W1
     so_far = int(work.second_order)  # g_Z, to which the perturbed passes are added
@@ -62,7 +65,7 @@ def moments(work: Work) -> dict[str, Counts]:
         rows = {"items to pool": 1, "pooled users": 2, "items to pool, cut": cut, "pooled users, cut": cut}
         found["pooling"] = {"Z": so_far, "item rows": int(not work.pools_first), **columns, **(rows if cut else {})}
     if work.balanced and work.gram:
-        found["weights"] = {"item rows": 3 if first else 2, "user rows": 1, **batch, **first}
+        found["weights"] = {"item rows": 2, "user rows": 1, **batch, **first}
         if work.follow and not first:
             found["weights"] |= {"items to pool, columns": 2}
         found["groups"] = {"projector": 5 * work.n_groups}
@@ -72,3 +75,18 @@ def moments(work: Work) -> dict[str, Counts]:
     if work.second_order and work.exact:
         found["exact"] = {"Z": 2, "item rows": 6, "user rows": 4, "item columns": 1, **batch}
     return found
+
+
+def _moments_of_ids(work: Work, batch: Counts) -> dict[str, Counts]:
+    """The same where E [N + U, k] is all there is; on one worker its columns are E itself."""
+    spread, sent = 3 * (work.layers > 0), int(work.workers > 1)  # LightGCN: scaled, a layer, a product
+
+    def nodes(count: int) -> Counts:
+        return {"item columns": count, "user columns": count}
+
+    return {
+        "set-up": {"pairs": 4},
+        "forward": {**nodes(spread + sent), **batch},
+        "E": {**nodes(1 + work.own_rows + spread), **batch},
+        "Z": {"Z": 1, **nodes(1 + sent)},
+    }

@@ -98,16 +98,20 @@ def _single(settings: TrainSettings, hardware: Hardware) -> dict[str, TrainSetti
     """Single changes that these settings allow, by their words."""
     model, training = settings.model, settings.training
     found: dict[str, TrainSettings] = {}
-    offloads = settings.deepspeed.offload_z_adam or training.method == "alpharec" or model.dtype != "float32"
-    if hardware.is_gpu and not offloads:
+    trains_z = any(phase.train_z for phase in phases_of(settings)) and not training.id_embeddings
+    if hardware.is_gpu and trains_z and not settings.deepspeed.offload_z_adam and model.dtype == "float32":
         found["--training.strategy deepspeed --deepspeed.offload_z_adam true"] = replace(
             settings,
             training=replace(training, strategy="deepspeed"),
             deepspeed=replace(settings.deepspeed, offload_z_adam=True),
         )
-    if model.users == "follow":
+    if training.id_embeddings:
+        if model.output >= 16:
+            half = model.output // 2
+            found[f"--model.output {half}"] = replace(settings, model=replace(model, output=half))
+    elif model.users == "follow":
         found["--model.users frozen"] = replace(settings, model=replace(model, users="frozen"))
-    if model.projector == "mlp" and model.hidden >= 64:
+    if model.projector == "mlp" and model.hidden >= 64 and not training.id_embeddings:
         half = model.hidden // 2
         found[f"--model.hidden {half}"] = replace(settings, model=replace(model, hidden=half))
     if training.batch >= 512:

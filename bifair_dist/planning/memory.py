@@ -66,17 +66,17 @@ def parts(work: Work, *, keeps: bool = False) -> list[Part]:
     for kind, count in alive.items():
         if kind != "Z":
             passing[PARTS[kind]] = passing.get(PARTS[kind], 0) + count * one[kind]
-    z = one["Z"]
+    z, name = one["Z"], "the id embeddings" if work.ids else "Z"
     found = [
-        Part("Z", z),
-        Part("Adam's two moments of Z", 2 * z * work.train_z, work.offload),
-        Part("gradient of Z", z * (alive.get("Z", 0) > 0)),
+        Part(name, z),
+        Part(f"Adam's two moments of {name}", 2 * z * work.train_z, work.offload),
+        Part(f"gradient of {name}", z * (alive.get("Z", 0) > 0)),
         Part("hypergradient buffer", z * max(0, alive.get("Z", 0) - 1)),
-        Part("running average of Z", z * (work.average and work.train_z)),
+        Part(f"running average of {name}", z * (work.average and work.train_z)),
         Part("users' fixed inputs", 0 if work.follow else one["fixed inputs"]),
         Part("graph", (8 + work.element) * work.n_pairs + (4 + work.element) * (work.n_items + work.n_users)),
         Part("pairs, known items and order", 32 * work.n_pairs + 8 * work.n_users, True),
-        *(Part(name, n_bytes, name == PARTS["pairs"]) for name, n_bytes in passing.items()),
+        *(Part(kind, n_bytes, kind == PARTS["pairs"]) for kind, n_bytes in passing.items()),
         Part("projector", 10 * one["projector"]),
         Part("freed, kept by glibc", _kept(work, alive) if keeps else 0),
     ]

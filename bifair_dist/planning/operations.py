@@ -64,6 +64,8 @@ def step_flops(work: Work, count: int) -> int:
 
 
 def _projection(done: Operations, work: Work, event: Pass) -> None:
+    if work.ids:
+        return
     first = 2 * work.m * work.d * work.hidden
     if work.pools_first or not work.follow:  # the users' side has a first layer of its own
         first += 2 * work.u * work.d * work.hidden
@@ -80,6 +82,8 @@ def _propagation(done: Operations, work: Work, event: Pass) -> None:
     kc, pc = columns(work.k, work.workers, 0), columns(work.p, work.workers, 0)
     each = (4 + s * kc) * 2 * work.n_pairs + 6 * s * n * kc  # an edge's index and row, both ways; scale, add, store
     done.bytes["propagation"] += work.layers * each
+    if work.ids and not event.forward:  # the batch's gradients amid zeros, then rows of E: written, read, written
+        done.bytes["propagation"] += (1 + work.own_rows) * 3 * s * n * kc
     if event.pool:
         done.bytes["pooling"] += (4 + s * pc) * work.n_pairs + 2 * s * n * pc
 

@@ -40,6 +40,10 @@ class Reduce:
 def passes(work: Work, count: int) -> Iterator[Pass | Reduce]:
     """What step `count` of a phase does."""
     follow, whole = work.follow, work.theta * work.element
+    if work.ids:  # no theta, and one matrix for items and users: its nodes move as the items do
+        yield Pass("outer", True, pool=False, users=False, outer=True)
+        yield Pass("outer", False, pool=False, users=False, z=True, outer=True)
+        return
     through_theta = follow and not work.pools_first  # the pooled rows depend on W1
 
     def forward(part: str, outer: bool = False) -> Pass:

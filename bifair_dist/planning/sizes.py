@@ -1,4 +1,7 @@
-"""The sizes to plan for: given, or read from the manifests of a dataset and of its representations."""
+"""The sizes to plan for: given, or read from the manifests of a dataset and of its representations.
+
+Id embeddings read no representations: they are as wide as the model's space. Where no groups are balanced, there are 0.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +23,6 @@ def find_sizes(settings: TrainPlanSettings) -> Sizes:
 
     Raises `UserError` where a size is neither given nor to be found.
     """
-    if settings.training.method in ("mf", "lightgcn"):
-        raise UserError(f"plan: --training.method {settings.training.method} trains no Z and is not planned")
     given, manifest = settings.plan, _dataset_manifest(settings)
     counts: dict[str, Any] = manifest.get("counts", {})
     items, users = given.items or counts.get("items", 0), given.users or counts.get("users", 0)
@@ -32,7 +33,9 @@ def find_sizes(settings: TrainPlanSettings) -> Sizes:
         )
     if pairs > items * users:
         raise UserError(f"plan.pairs: {pairs:,} pairs cannot be had of {users:,} users and {items:,} items")
-    width, groups = given.width or _width(settings), given.groups or _groups(settings, manifest)
+    training = settings.training
+    width = settings.model.output if training.id_embeddings else given.width or _width(settings)
+    groups = (given.groups or _groups(settings, manifest)) if training.balances else 0
     return Sizes(items=items, users=users, pairs=pairs, width=width, groups=groups)
 
 
@@ -58,7 +61,7 @@ def _width(settings: TrainPlanSettings) -> int:
 
 
 def _groups(settings: TrainPlanSettings, manifest: dict[str, Any]) -> int:
-    if settings.training.method == "alpharec" or not manifest:
+    if not manifest:
         return GROUPS
     name, tables = settings.balance.group, manifest["groups"]
     if name not in tables:

@@ -41,8 +41,7 @@ def plan(settings: TrainPlanSettings) -> str:
     name, work = heaviest(settings, sizes, workers, shown)
     return "\n".join(
         [
-            f"plan for {sizes.items:,} items of {sizes.width:,} columns, {sizes.users:,} users, {sizes.pairs:,} pairs, "
-            f"{sizes.groups} groups, on {workers} worker{'s' * (workers > 1)}",
+            f"plan for {_named_sizes(settings, sizes)}, on {workers} worker{'s' * (workers > 1)}",
             "",
             *_memory(name, work, shown),
             "",
@@ -52,6 +51,14 @@ def plan(settings: TrainPlanSettings) -> str:
             *_fit(settings, sizes, workers, chosen),
         ]
     )
+
+
+def _named_sizes(settings: TrainPlanSettings, sizes: Sizes) -> str:
+    items, users, pairs = f"{sizes.items:,} items", f"{sizes.users:,} users", f"{sizes.pairs:,} pairs"
+    if settings.training.id_embeddings:
+        return f"id embeddings of {sizes.width:,} columns for {items} and {users}, {pairs}"
+    groups = f", {sizes.groups} groups" * settings.training.balances
+    return f"{items} of {sizes.width:,} columns, {users}, {pairs}{groups}"
 
 
 def _memory(phase: str, work: Work, hardware: Hardware) -> list[str]:
@@ -69,12 +76,11 @@ def _bytes(work: Work) -> list[str]:
     if work.workers == 1:
         return ["sent to other workers: nothing"]
     last = work.inner_steps - 1  # a step that moves Z
-    steps = {"with new weights": 0 if work.inner_steps == 1 else work.refresh * work.inner_steps, "without": last or 1}
+    with_weights = 0 if work.inner_steps == 1 else work.refresh * work.inner_steps
+    steps = {"with new weights": with_weights, "without": last or 1} if work.balanced else {"each": last or 1}
     shown: dict[str, Traffic] = {}
     for title, count in steps.items():
         shown[title] = max((step_traffic(work, r, count) for r in range(work.workers)), key=lambda t: t.total)
-    if not work.balanced:
-        shown.pop("with new weights")
     lines = ["sent in a step by the busiest worker, MB (collectives); formulas: docs/bytes.md"]
     lines.append(f"  {'':12}" + "".join(f"{title:>24}" for title in shown))
     for tag in dict.fromkeys(tag for t in shown.values() for tag in t.sent):

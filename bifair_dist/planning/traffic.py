@@ -66,7 +66,9 @@ def _exchanges(traffic: Traffic, work: Work, rank: int, event: Pass, examples: S
     for n, moves in ((work.m, True), (work.u, event.users)):
         if moves:
             _add(traffic, "nodes", s * n * each)
-    _add(traffic, "batch", s * (k_here * (sum(rows) - rows[rank]) if event.forward else rows[rank] * (k - k_here)))
+    batch = s * (k_here * (sum(rows) - rows[rank]) if event.forward else rows[rank] * (k - k_here))
+    for _ in range(1 + work.own_rows):
+        _add(traffic, "batch", batch)
 
 
 def _add(traffic: Traffic, tag: str, n_bytes: int) -> None:

@@ -18,7 +18,9 @@ class Work:
 
     `element`: bytes of a number. `shared`: one pool of negatives for the batch. `follow`: users' inputs follow Z.
     `balanced`, `gram`: whether weights are recomputed every `refresh` steps, and whether that takes the Gram matrix.
-    `offload`: Z's Adam moments lie on the host. `average`: a running average of the parameters is kept.
+    `offload`: Z's Adam moments lie on the host. `average`: a running average of the parameters is kept. `ids`: E, a
+    vector of k numbers for every item and user, stands in Z's place, and there is no projector. `own_rows`: the
+    batch's rows of E are fetched too, for their length.
     """
 
     workers: int
@@ -47,16 +49,18 @@ class Work:
     offload: bool = False
     average: bool = False
     element: int = 4
+    ids: bool = False
+    own_rows: bool = False
 
     @property
     def m(self) -> int:
-        """Rows of a worker's shard of the items, padding included."""
-        return ceil_div(self.n_items, self.workers)
+        """Rows of a worker's shard of the items, or of E, padding included."""
+        return ceil_div(self.n_items + self.n_users * self.ids, self.workers)
 
     @property
     def u(self) -> int:
-        """Rows of a worker's shard of the users, padding included."""
-        return ceil_div(self.n_users, self.workers)
+        """Rows of a worker's shard of the users, padding included; those of E hold them already."""
+        return 0 if self.ids else ceil_div(self.n_users, self.workers)
 
     @property
     def hidden(self) -> int:
@@ -75,7 +79,9 @@ class Work:
 
     @property
     def theta(self) -> int:
-        """Numbers in the projector."""
+        """Numbers in the projector; id embeddings have none."""
+        if self.ids:
+            return 0
         return self.k * self.d if self.linear else (self.d + 1) * self.h + (self.h + 1) * self.k
 
     @property
@@ -109,27 +115,29 @@ class Sizes:
 def work_of(settings: TrainSettings, sizes: Sizes, phase: Phase, workers: int) -> Work:
     """The step of `phase` under these settings."""
     model, bilevel, balance = settings.model, settings.bilevel, settings.balance
-    linear = model.projector == "linear"
+    ids, linear = settings.training.id_embeddings, model.projector == "linear"
     hidden = model.output if linear else model.hidden
     # Where Z stands still and pooling comes first, the trainer pools once and not in every step.
-    fixed = model.users == "frozen" or (not phase.train_z and hidden > sizes.width)
+    fixed = ids or model.users == "frozen" or (not phase.train_z and hidden > sizes.width)
+    layers = 0 if settings.training.method == "mf" else model.layers
     return Work(
         workers=workers,
         n_items=sizes.items,
         n_users=sizes.users,
         n_pairs=sizes.pairs,
-        d=sizes.width,
+        d=model.output if ids else sizes.width,
         h=model.hidden,
         k=model.output,
         batch=settings.training.batch,
         negatives=min(model.negatives, sizes.items),
         n_groups=sizes.groups if phase.fair else 0,
-        layers=model.layers,
+        layers=layers,
         linear=linear,
         shared=model.negative_sampling == "shared",
         follow=not fixed,
         masked=model.exclude_known,
-        balanced=phase.fair and balance.fairness_strength > 0,
+        # ips weights positives by counts that stand still: nothing is recomputed.
+        balanced=phase.fair and balance.fairness_strength > 0 and balance.rule != "ips",
         gram=balance.rule in GRAM_RULES,
         refresh=balance.refresh,
         exact=bilevel.hypergradient == "exact",
@@ -140,6 +148,8 @@ def work_of(settings: TrainSettings, sizes: Sizes, phase: Phase, workers: int) -
         offload=settings.deepspeed.offload_z_adam,
         average=settings.training.average > 0,
         element=8 if model.dtype == "float64" else 4,
+        ids=ids,
+        own_rows=ids and model.l2 > 0 and layers > 0,  # MF's own rows are its outputs
     )
 
 

@@ -17,7 +17,7 @@ from bifair_dist.embedding.representations import read_rows
 from bifair_dist.errors import UserError
 from bifair_dist.model.alpharec import AlphaRec
 from bifair_dist.model.backbone import Backbone
-from bifair_dist.model.graph import build_graph
+from bifair_dist.model.graph import Graph, build_graph
 from bifair_dist.model.id_embeddings import IdEmbeddings
 from bifair_dist.model.projector import Theta, init_theta, widths
 from bifair_dist.parallel.comm import Comm, row_range, shard_rows
@@ -126,10 +126,7 @@ def load_problem(settings: TrainSettings, comm: Comm, device: torch.device) -> P
 
     def backbone(u: Tensor, i: Tensor) -> Backbone:
         graph = build_graph(u, i, dataset.n_users, dataset.n_items, DTYPES[model.dtype]).to(device)
-        if training.id_embeddings:
-            layers = model.layers if training.method == "lightgcn" else 0
-            return IdEmbeddings(graph, Sharded(comm), layers, model.loss, model.tau, model.l2)
-        return AlphaRec(graph, Sharded(comm), model.layers, model.tau)
+        return make_model(settings, graph, comm)
 
     known = Csr.of(user, item, dataset.n_users) if model.exclude_known else None
 
@@ -152,6 +149,15 @@ def load_problem(settings: TrainSettings, comm: Comm, device: torch.device) -> P
         outer_sampler=sampler(*outer, "outer") if outer else None,
         membership=_membership(settings, dataset),
     )
+
+
+def make_model(settings: TrainSettings, graph: Graph, comm: Comm) -> Backbone:
+    """The recommender that the method trains, on one graph."""
+    model, training = settings.model, settings.training
+    if training.id_embeddings:
+        layers = model.layers if training.method == "lightgcn" else 0
+        return IdEmbeddings(graph, Sharded(comm), layers, model.loss, model.tau, model.l2)
+    return AlphaRec(graph, Sharded(comm), model.layers, model.tau)
 
 
 def check_fits(settings: TrainSettings, dataset: Dataset, workers: int) -> None:

@@ -39,3 +39,12 @@ def test_memory(tmp_path: Path) -> None:
     tags = next(line for line in text.splitlines() if "10^6) sent" in line).split("sent: ")[1].strip(" |").split(" / ")
     sent = dict(zip(tags, row.split("|")[4].strip().split(" / "), strict=True))
     assert float(sent["nodes"]) == round(8 * (750 + 150) * 32 * 4 / 1e6, 1)
+
+
+def test_plan_memory(tmp_path: Path) -> None:
+    """On both kinds of method; what is in memory here is Python, so that the ratios come near 1."""
+    shapes = ("--shape", "bifair,1500,300,9000,32,256,1,16", "--shape", "lightgcn,1500,300,9000,0,256,2,16")
+    code, text = run("plan_memory.py", tmp_path / "plan.md", *shapes)
+    assert code == int("**missed**" in text)
+    assert text.count("| bifair | 1,500 |") == 2 and text.count("| lightgcn | 1,500 |") == 4
+    assert "the id embeddings" in text.splitlines()[-1]

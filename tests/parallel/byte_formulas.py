@@ -9,16 +9,17 @@ from bifair_dist.planning.work import GRAM_RULES, Work
 
 
 def work_of_case(case: Case, size: int, element: int) -> Work:
-    """The step of `case` on `size` workers. Id embeddings: nothing is pooled or projected, all rows are one matrix."""
+    """The step of `case` on `size` workers."""
     ids = case.ids != ""
     return Work(
-        workers=size, n_items=case.n_rows, n_users=0 if ids else case.n_users, n_pairs=case.n_pairs,
-        d=0 if ids else case.d, h=case.h, k=case.k, batch=case.batch_size, negatives=case.negatives,
-        n_groups=case.n_groups, linear=ids or case.projector == "linear",
+        workers=size, n_items=case.n_items, n_users=case.n_users, n_pairs=case.n_pairs,
+        d=case.k if ids else case.d, h=case.h, k=case.k, batch=case.batch_size, negatives=case.negatives,
+        n_groups=case.n_groups, linear=case.projector == "linear",
         shared=case.shared, follow=case.users == "follow" and not ids, balanced=case.strength > 0,
         gram=case.rule in GRAM_RULES,
         refresh=case.refresh, exact=case.method == "exact", xi=case.xi, inner_steps=case.inner_steps,
         train_theta=case.train_theta, train_z=case.train_z, element=element,
+        layers=case.layers, ids=ids, own_rows=ids and case.layers > 0,  # world.py's l2 is above 0
     )  # fmt: skip
 
 
@@ -27,7 +28,4 @@ def step_bytes(
 ) -> dict[str, int]:
     """Bytes by tag that `rank` sends in step `count`."""
     work = work_of_case(case, size, element)
-    sent = step_traffic(work, rank, count, examples, outer_examples).sent
-    if case.ids and case.layers > 0:  # the batch's rows of E itself, for l2, beside those of the outputs
-        sent["batch"] *= 2
-    return {tag: n for tag, n in sent.items() if n}
+    return dict(step_traffic(work, rank, count, examples, outer_examples).sent)

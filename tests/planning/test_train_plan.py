@@ -130,6 +130,44 @@ def test_settings_that_take_parts_away() -> None:
     assert adam in kept and "Z" not in kept
 
 
+def test_id_embeddings() -> None:
+    """E stands in Z's place: as many rows as items and users, as wide as the model, on a plan without a projector."""
+    e = 4 * 1_100_000 * 64
+    mf, gcn = (memory(training__method=name) for name in ("mf", "lightgcn"))
+    for found in (mf, gcn):
+        assert found["the id embeddings"] == e / 2 and found["Adam's two moments of the id embeddings"] == e
+        assert not {"Z", "projector", "groups' gradients", "users' fixed inputs", "hypergradient buffer"} & set(found)
+    # LightGCN: gradients of the outputs and of E's own rows, then scaled, a layer, a product; columns are 1 / W of E.
+    assert gcn["activations: propagation"] == 5 * e / 2 > mf["activations: propagation"]
+    assert memory(training__method="lightgcn", model__l2=0)["activations: propagation"] == 4 * e / 2
+    one = work(1, training__method="lightgcn")
+    assert one.theta == 0 and step_flops(one, 0) == 2 * (2 * 2 * 8_000_000 * 64) + 3 * 2 * 4096 * 256 * 64
+    wide = replace(SIZES, width=4096, groups=30)
+    assert memory(sizes=wide, training__method="mf") == mf  # d and G play no part
+    assert mean_step(work(training__method="mf"), H100)["optimiser"] == mean_step(one, H100)["optimiser"] / 2
+
+
+def test_text_of_id_embeddings(tmp_path: Path) -> None:
+    given = {**GIVEN, "plan.hardware": "cpu-2core", "training.method": "mf", "data.cache": str(tmp_path)}
+    text = plan(override(TrainPlanSettings(), {**given, "data.representations": str(tmp_path / "none")}))
+    assert text.startswith(
+        "plan for id embeddings of 64 columns for 1,000,000 items and 100,000 users, 8,000,000 pairs, on 2 workers\n"
+    )
+    for absent in ("pool", "groups", "weights", "theta", "projection"):
+        assert absent not in text
+    huge = plan(override(TrainPlanSettings(), {**given, "plan.items": 10**8}))
+    assert "--model.output 32" in huge and "frozen" not in huge and "hidden" not in huge
+    for cure in cures(override(TrainSettings(), {"training.method": "mf"}), replace(SIZES, items=10**9), 2, H100):
+        parse(override(TrainSettings(), {"training.method": "mf"}), cure.words.split())  # the training takes it
+
+
+def test_nothing_is_recomputed_for_ips() -> None:
+    for method in ("bifair", "theta_only"):
+        plain, ips = (work(training__method=method, balance__rule=rule) for rule in ("erm", "ips"))
+        assert plain.balanced and not ips.balanced
+        assert step_flops(ips, 0) == step_flops(ips, 1) == step_flops(plain, 1) < step_flops(plain, 0)
+
+
 def test_what_to_change_where_it_does_not_fit() -> None:
     huge = replace(SIZES, items=20_000_000)
     settings = override(TrainSettings(), {"cluster.workers": 4})

@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 import torch.distributed as dist
 
-from bifair_dist.benchmark.catalogue import synthetic_pairs, unit_rows
-from bifair_dist.benchmark.problem import make_problem, make_step
+from bifair_dist.benchmark.catalogue import synthetic_pairs
+from bifair_dist.benchmark.problem import make_problem, make_step, random_rows
 from bifair_dist.config import TrainSettings, override
 from bifair_dist.model.batch import Batch
-from bifair_dist.parallel.comm import Comm, shard_rows
+from bifair_dist.parallel.comm import Comm
 
 ITEMS, USERS, PAIRS, WIDTH, STEPS = 101, 57, 700, 24, 3
 CASES: dict[str, dict[str, object]] = {
@@ -20,6 +20,20 @@ CASES: dict[str, dict[str, object]] = {
         "training.batch": 150, "bilevel.hypergradient": "exact", "bilevel.inner_steps": 2, "balance.refresh": 2,
     },
     "base phase, pooled once": {"training.method": "alpharec", "training.batch": 150, "model.hidden": 40},
+    "theta only": {"training.method": "theta_only", "training.batch": 150, "balance.refresh": 2},
+    "theta only, ips": {"training.method": "theta_only", "training.batch": 150, "balance.rule": "ips"},
+    "separate": {"training.method": "separate", "training.batch": 150, "balance.refresh": 2},
+    "bifair, ips": {"training.batch": 150, "balance.rule": "ips"},
+    "mf": {"training.method": "mf", "training.batch": 150},
+    "mf, bpr": {
+        "training.method": "mf", "model.loss": "bpr", "model.negative_sampling": "per_example", "training.batch": 90,
+    },
+    "lightgcn": {"training.method": "lightgcn", "training.batch": 150},
+    "lightgcn, bpr": {
+        "training.method": "lightgcn", "model.loss": "bpr", "model.negatives": 1, "training.batch": 150,
+        "model.negative_sampling": "per_example", "model.dtype": "float64",
+    },
+    "lightgcn without l2": {"training.method": "lightgcn", "model.l2": 0.0, "training.batch": 90},
     "alpharec, float64": {"training.method": "alpharec", "model.dtype": "float64", "training.batch": 150},
 }  # fmt: skip
 
@@ -40,8 +54,7 @@ def worker(rank: int, folder: str) -> None:
         settings = settings_of(name)
         pairs = synthetic_pairs(USERS, ITEMS, PAIRS)
         problem = make_problem(pairs, settings, comm)
-        z = unit_rows(shard_rows(ITEMS, 2), WIDTH, rank).to(problem.dtype)
-        step, sampler = make_step(problem, z, inner)
+        step, sampler = make_step(problem, random_rows(problem, ITEMS, WIDTH), inner)
         steps = []
         for count in range(STEPS):
             batch = sampler.batch(0, count)

@@ -1,11 +1,13 @@
 """How far two cores and 24 GiB reach: large steps, growth over four sizes of N and of E, and workers against threads.
 
     python benchmarks/reach.py --folder /tmp/reach [--prefix "nice -n 0"] [--only n1 n2]     (25 minutes, 16 GB)
+    python benchmarks/reach.py --folder /tmp/small --divide 100         all sizes 100 times smaller: does it run at all?
 
 Every case is a run of `jobs/benchmark.py` with processes of its own, W = 2 with one thread each unless said otherwise,
 d = 256, U = 62,500, all other settings at their defaults; its JSON is kept in `--folder`, and a case that is there
 already is not run again. Cases n and e are steps without new weights alone (`--balance.fairness_strength 0`). An epoch
-is extrapolated: its steps times the mean of a cycle of `balance.refresh` steps. Writes results/reach.md.
+is extrapolated: its steps times the mean of a cycle of `balance.refresh` steps. Writes results/reach.md; with
+`--divide`, where seconds say nothing of the large sizes, FOLDER/reach.md. Exit code 1 where a case failed.
 """
 
 from __future__ import annotations
@@ -40,33 +42,49 @@ CASES: dict[str, tuple[tuple[int, int, int], tuple[str, ...]]] = {
 LINEAR, SLOWER = 1.1, 1.2
 
 
-def run(name: str, folder: Path, prefix: list[str]) -> None:
-    """Measure one case, where it is not there yet."""
-    (items, users, pairs), words = CASES[name]
+def run(name: str, folder: Path, prefix: list[str], divide: int) -> bool:
+    """Measure one case, where it is not there yet; whether it is there now. ValueError where it is of another size."""
+    sizes, words = CASES[name]
+    items, users, pairs = (size // divide for size in sizes)
     if (folder / name / "benchmark.json").exists():
-        return
+        case = read(folder, name)["sweeps"]["strong"][0]["case"]
+        if (case["items"], case["users"], case["pairs"]) != (items, users, pairs):
+            raise ValueError(f"{folder / name} holds N = {case['items']:,}, not {items:,}; take another --folder")
+        return True
     one = name.startswith("W = 1")
-    sizes = ["--scale.items", str(items), "--scale.users", str(users), "--scale.pairs", str(pairs)]
     command = [*prefix, sys.executable, "jobs/benchmark.py", "--cluster.launcher", "inline", "--scale.sweeps", "strong"]
     command += ["--scale.reading", "false"]
-    command += [*sizes, "--scale.workers", "1" if one else "2", "--scale.output", str(folder / name), *words]
+    command += ["--scale.items", str(items), "--scale.users", str(users), "--scale.pairs", str(pairs)]
+    command += ["--scale.workers", "1" if one else "2", "--scale.output", str(folder / name), *words]
     environment = {**os.environ, "OMP_NUM_THREADS": "2" if one else "1"}
     done = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, check=False)
     print(name, "ended with", done.returncode, file=sys.stderr, flush=True)
+    return done.returncode == 0
 
 
-def main() -> None:
+def read(folder: Path, name: str) -> Any:
+    """What a case's run wrote."""
+    return json.loads((folder / name / "benchmark.json").read_text(encoding="utf-8"))
+
+
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, required=True, help="where the cases' JSON is kept")
     parser.add_argument("--prefix", default="", help="words before every command")
     parser.add_argument("--only", nargs="*", default=list(CASES), choices=CASES, metavar="CASE")
-    parser.add_argument("--result", type=Path, default=ROOT / "benchmarks" / "results" / "reach.md")
+    parser.add_argument("--divide", type=int, default=1, help="N, U and E by this; at most 150, or pairs run short")
+    parser.add_argument("--result", type=Path, help="results/reach.md, or FOLDER/reach.md with --divide, unless told")
     args = parser.parse_args()
     folder, load = args.folder.resolve(), os.getloadavg()
-    for name in args.only:
-        run(name, folder, shlex.split(args.prefix))
+    result = args.result or (ROOT / "benchmarks" / "results" if args.divide == 1 else folder) / "reach.md"
+    try:
+        good = all([run(name, folder, shlex.split(args.prefix), args.divide) for name in args.only])
+    except ValueError as error:
+        parser.error(str(error))
     there = [name for name in CASES if (folder / name / "benchmark.json").exists()]
-    whole = {name: json.loads((folder / name / "benchmark.json").read_text(encoding="utf-8")) for name in there}
+    if not there:
+        return 1
+    whole = {name: read(folder, name) for name in there}
     found = {name: one["sweeps"]["strong"][0] for name, one in whole.items()}
     commits = dict.fromkeys(one["about"][0].removeprefix("- ").split(",")[0] for one in whole.values())
     swap = Path("/proc/swaps").read_text(encoding="utf-8").strip().splitlines()[1:]
@@ -85,7 +103,8 @@ def main() -> None:
     ]
     text = "\n".join(lines)
     print(text)
-    args.result.write_text(text + "\n", encoding="utf-8")
+    result.write_text(text + "\n", encoding="utf-8")
+    return int(not good)
 
 
 def verdicts(found: dict[str, Any]) -> list[str]:
@@ -103,10 +122,12 @@ def verdicts(found: dict[str, Any]) -> list[str]:
                 f"at most {LINEAR}: {met}"
             )
     if "full" in found:
-        full, steps = found["full"], -(-FULL[2] // 4096)
+        full = found["full"]
+        case = full["case"]
+        steps = -(-case["pairs"] // case["batch"])
         plain = full["plain_seconds"]
         peak = f"peak {full['peak_bytes'] / 2**30:.1f} GiB a worker"
-        told = f"- N = {FULL[0]:,}, d = 256, E = {FULL[2]:,}: {plain:.1f} s a step, {peak}"
+        told = f"- N = {case['items']:,}, d = {case['width']}, E = {case['pairs']:,}: {plain:.1f} s a step, {peak}"
         mean = plain
         if "full with new weights" in found:
             weights = found["full with new weights"]["new_weights_seconds"]
@@ -146,4 +167,4 @@ def row(name: str, result: Any) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -4,6 +4,7 @@
     python jobs/benchmark.py --cluster.launcher inline          the same without Ray, as processes of this machine
     python jobs/benchmark.py --scale.sweeps strong --scale.workers 1,2,4,8 --scale.items 1e6 --scale.users 5e5 \\
         --scale.pairs 2e7 --scale.width 1024
+    python jobs/benchmark.py --scale.methods alpharec,bifair --scale.sweeps catalogue      both side by side
     torchrun --nproc-per-node 2 jobs/benchmark.py               the cases of two workers
     ray job submit --working-dir . -- python jobs/benchmark.py --scale.workers 1,2,4,8 --scale.output /shared/benchmark
     python jobs/benchmark.py --plan h100 --scale.items 1e7      cases, memory, estimated time; runs nothing

@@ -11,7 +11,7 @@ from bifair_dist.errors import UserError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """N, U, E, d, B and G on W workers."""
+    """N, U, E, d, B and G on W workers, in the last phase of a method."""
 
     items: int
     users: int
@@ -20,15 +20,16 @@ class Case:
     batch: int
     groups: int
     workers: int
+    method: str = "bifair"
 
 
 def sweeps(settings: BenchmarkSettings) -> dict[str, list[Case]]:
-    """The cases of every sweep, smallest first. Raises `UserError` where a size cannot be had."""
+    """The cases of every sweep, all methods of a size in a row. Raises `UserError` for a size that cannot be had."""
     scale, model = settings.scale, settings.model
     numbers = sorted(set(scale.workers))
     base = Case(
         items=scale.items, users=scale.users, pairs=scale.pairs, width=scale.width, batch=settings.training.batch,
-        groups=scale.groups, workers=numbers[-1],
+        groups=scale.groups, workers=numbers[-1], method=settings.training.method,
     )  # fmt: skip
     found: dict[str, list[Case]] = {}
     for name in scale.sweeps:
@@ -57,9 +58,10 @@ def sweeps(settings: BenchmarkSettings) -> dict[str, list[Case]]:
                 f"scale.workers: {case.workers} workers, but each needs a column of the model's space, which has "
                 f"{model.output} (model.output)"
             )
-    return found
+    methods = tuple(dict.fromkeys(scale.methods)) or (base.method,)
+    return {name: [replace(case, method=m) for case in cases for m in methods] for name, cases in found.items()}
 
 
 def settings_of(settings: BenchmarkSettings, case: Case) -> BenchmarkSettings:
-    """The settings with the batch of the case."""
-    return override(settings, {"training.batch": case.batch})
+    """The settings with the method and the batch of the case."""
+    return override(settings, {"training.batch": case.batch, "training.method": case.method})

@@ -12,11 +12,11 @@ _WIDTH = 4.4
 
 @drawn
 def growth_figure(title: str, xlabel: str, ylabel: str, x: Sequence[float], measured: Sequence[float],
-                  bound: Sequence[float | None], what: str = "bound") -> str:  # fmt: skip
-    """Measured (full marks) and bound (dashes) over a size, both axes logarithmic."""
+                  bound: Sequence[float | None], what: str = "bound", name: str = "measured") -> str:  # fmt: skip
+    """Measured (full marks) and bound (dashes) over a size, both axes logarithmic; `what`, `name`: their labels."""
     made, axes = figure(_WIDTH, 3.4)
     points = [(a, b) for a, b in zip(x, bound, strict=True) if b is not None]
-    axes.plot(x, measured, "o-", color=BLUE, markersize=5, linewidth=1.4, label="measured")
+    axes.plot(x, measured, "o-", color=BLUE, markersize=5, linewidth=1.4, label=name)
     if points:
         axes.plot(*zip(*points, strict=True), "s--", color=ORANGE, markersize=5, linewidth=1.2,
                   markerfacecolor="none", label=what)  # fmt: skip

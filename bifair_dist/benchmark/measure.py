@@ -17,6 +17,7 @@ from bifair_dist.benchmark.bounds import bounds, work_of_case
 from bifair_dist.benchmark.cases import Case, settings_of
 from bifair_dist.benchmark.catalogue import synthetic_pairs
 from bifair_dist.benchmark.clock import OTHER, Clock
+from bifair_dist.benchmark.compared import epoch_seconds
 from bifair_dist.benchmark.problem import make_problem, make_step, random_rows
 from bifair_dist.benchmark.process_memory import memory, reset_peak
 from bifair_dist.benchmark.settings import BenchmarkSettings
@@ -65,7 +66,8 @@ def measure(
     known = Csr.of(pairs.user, pairs.item, case.users)
     found["ranked_users_per_second"] = _ranking(settings, problem, step, case, known, comm, wait)
     found |= bounds(settings, case, kinds, rates)
-    return {"case": asdict(case), **_over_workers(found, comm.gather_objects(found))}
+    result = {"case": asdict(case), **_over_workers(found, comm.gather_objects(found))}
+    return {**result, "epoch_seconds": epoch_seconds(result, settings.balance.refresh)}
 
 
 def _steps(

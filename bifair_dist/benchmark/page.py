@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bifair_dist.benchmark.clock import OTHER
+from bifair_dist.benchmark.compared import by_method
 from bifair_dist.benchmark.figures import bars_figure, growth_figure
 from bifair_dist.benchmark.growth import exponent
 from bifair_dist.benchmark.measure import Result, by
@@ -26,10 +27,12 @@ SIZES = {
 def write(path: Path, whole: dict[str, Any]) -> None:
     """The page of a whole benchmark: keys about, sweeps, reading, embedding."""
     sweeps: dict[str, list[Result]] = whole["sweeps"]
+    one = {name: list(by_method(found).values())[-1] for name, found in sweeps.items()}  # of the method named last
     parts = ["<h1>Benchmark of training steps</h1>", _lines(whole["about"]), _rates(largest(sweeps))]
-    parts += ["<h2>Steps, by sweep</h2>", '<div class="figures">', *(_sweep(n, r) for n, r in sweeps.items()), "</div>"]
+    parts += ["<h2>Steps, by sweep</h2>", '<div class="figures">', *(_sweep(n, r) for n, r in one.items()), "</div>"]
+    parts += _methods(sweeps)
     parts += _step(largest(sweeps))
-    parts += ["<h2>Memory and ranking</h2>", '<div class="figures">', *_others(sweeps), "</div>"]
+    parts += ["<h2>Memory and ranking</h2>", '<div class="figures">', *_others(one), "</div>"]
     parts += _files(whole)
     write_page(path, "Benchmark of training steps", parts)
 
@@ -61,8 +64,27 @@ def _sweep(name: str, results: list[Result]) -> str:
     p, q = exponent(x, seconds), exponent(x, least)
     grows = f"; measured grows with exponent {p:.2f}, the bound with {q:.2f}" if p is not None and q is not None else ""
     first = results[0]["case"]
-    fixed = ", ".join(f"{k} {v:,}" for k, v in first.items() if k != size)
+    fixed = ", ".join(f"{k} {v:,}" if isinstance(v, int) else f"{k} {v}" for k, v in first.items() if k != size)
     return figure(drawing, f"{name}: step without new weights. First case: {fixed}{grows}.")
+
+
+def _methods(sweeps: dict[str, list[Result]]) -> list[str]:
+    """An epoch and the memory of every method against those of the first, over the size that grows."""
+    found = []
+    for name, results in sweeps.items():
+        (base, first), *others = by_method(results).items()
+        size, axis = SIZES[name]
+        x = [r["case"][size] for r in first]
+        for method, own in others:
+            for key, unit, scale, told in (
+                ("epoch_seconds", "s an epoch", 1.0, "an epoch, validation apart"),
+                ("peak_bytes", "MiB of a worker", 2.0**20, "peak memory"),
+            ):
+                y, least = ([r[key] / scale for r in results] for results in (own, first))
+                drawing = growth_figure(f"{method} and {base}, {name}", axis, unit, x, y, least, base, method)
+                times = [a / b for a, b in zip(y, least, strict=True)]
+                found.append(figure(drawing, f"{name}: {told}; {min(times):.2f} to {max(times):.2f} times {base}."))
+    return ["<h2>Methods side by side</h2>", '<div class="figures">', *found, "</div>"] if found else []
 
 
 def _step(result: Result) -> list[str]:

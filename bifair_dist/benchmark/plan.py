@@ -21,7 +21,7 @@ def plan(settings: BenchmarkSettings, hardware: str) -> str:
     profile = PROFILES[hardware]
     wanted = sweeps(settings)
     lines = [f"plan of a benchmark on {profile.name}: {profile.source}", ""]
-    head = f"{'sweep':8} {'W':>3} {'N':>11} {'U':>11} {'E':>12} {'d':>6} {'B':>7} {'G':>4} "
+    head = f"{'sweep':8} {'W':>3} {'N':>11} {'U':>11} {'E':>12} {'d':>6} {'B':>7} {'G':>4} {'method':10} "
     head += f"{'a worker':>11} {'a step':>9} {'the case':>9}"
     lines.append(head)
     seen: dict[Case, float] = {}
@@ -33,7 +33,7 @@ def plan(settings: BenchmarkSettings, hardware: str) -> str:
             told = "" if memory <= room else f"  does not fit: {room / 2**30:.1f} GiB are there"
             lines.append(
                 f"{name:8} {case.workers:3} {case.items:11,} {case.users:11,} {case.pairs:12,} {case.width:6,} "
-                f"{case.batch:7,} {case.groups:4} {memory / 2**30:7.2f} GiB {step:7.2f} s "
+                f"{case.batch:7,} {case.groups:4} {case.method:10} {memory / 2**30:7.2f} GiB {step:7.2f} s "
                 f"{_told(case, seen, whole):>9}{told}"
             )
             seen[case] = whole

@@ -10,6 +10,7 @@ from bifair_dist.config.train import TrainSettings
 from bifair_dist.errors import UserError
 
 SWEEPS = ("strong", "weak", "catalogue", "items", "width", "pairs", "batch", "groups")
+METHODS = ("alpharec", "theta_only", "separate", "bifair")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,6 +31,10 @@ class ScaleSettings(Settings):
         "strong: one catalogue on more workers; weak: a catalogue that grows with them; catalogue: items, users and "
         "pairs grow together; items, width, pairs, batch, groups: that size grows, all on the most workers",
         unit="names", why="all",
+    )  # fmt: skip
+    methods: tuple[str, ...] = setting(
+        (), "methods to measure side by side on every case: alpharec, theta_only, separate (its last phase), bifair; "
+        "none: training.method alone", unit="names", why="each doubles the time",
     )  # fmt: skip
     factors: tuple[int, ...] = setting(
         (2, 4), "times the smallest size in a sweep of a size", unit="times", why="three points show a line", at_least=2
@@ -57,6 +62,9 @@ class ScaleSettings(Settings):
         for name in self.sweeps:
             if name not in SWEEPS:
                 raise UserError(f"scale.sweeps: unknown sweep {name!r}; there is: {', '.join(SWEEPS)}")
+        for name in self.methods:
+            if name not in METHODS:
+                raise UserError(f"scale.methods: {name!r} is not measured here; there is: {', '.join(METHODS)}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from bifair_dist.benchmark.compared import by_method, side_by_side
 from bifair_dist.benchmark.growth import exponent
 from bifair_dist.benchmark.measure import Result, by
 
@@ -14,14 +15,17 @@ def report(record: list[str], sweeps: dict[str, list[Result]]) -> str:
     """All tables. `record`: lines on commit and hardware."""
     lines = ["# Benchmark of training steps", "", *record, ""]
     for name, results in sweeps.items():
-        lines += [*_sweep(name, results), ""]
+        methods = by_method(results)
+        for method, own in methods.items():
+            lines += [*_sweep(name, own, f", {method}" if len(methods) > 1 else ""), ""]
+        lines += side_by_side(name, results)
     one = largest(sweeps)
     return "\n".join([*lines, *_step(one), "", *_bytes(one)]) + "\n"
 
 
 def largest(sweeps: dict[str, list[Result]]) -> Result:
-    """The case with the most numbers in Z among those on the most workers."""
-    results = [r for found in sweeps.values() for r in found]
+    """The case with the most numbers in Z among those on the most workers, of the method named last."""
+    results = [r for found in sweeps.values() for r in reversed(found)]
     return max(
         results, key=lambda r: (r["case"]["workers"], r["case"]["items"] * r["case"]["width"], r["case"]["pairs"])
     )
@@ -42,10 +46,10 @@ def others(whole: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n" if lines else ""
 
 
-def _sweep(name: str, results: list[Result]) -> list[str]:
+def _sweep(name: str, results: list[Result], of: str) -> list[str]:
     """One line for each case; the ratio is to the first."""
     lines = [
-        f"## {name}",
+        f"## {name}{of}",
         "",
         "| W | N | U | E | d | B | G | step, ms | bound | planned | times the first | with new weights, ms | sent, MB "
         "| peak, MiB | planned | users ranked a second | bound | set-up, s | start, s |",

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from bifair_dist.benchmark import page
 from bifair_dist.benchmark.bounds import step_bound, work_of_case
 from bifair_dist.benchmark.cases import Case, sweeps
 from bifair_dist.benchmark.clock import Clock
@@ -56,10 +57,35 @@ def test_sweeps() -> None:
 def test_errors() -> None:
     with pytest.raises(UserError, match=r"^scale\.sweeps: unknown sweep 'sideways'; there is: strong, weak"):
         settings(scale__sweeps="sideways")
+    with pytest.raises(UserError, match=r"^scale\.methods: 'mf' is not measured here; there is: alpharec, theta_only"):
+        settings(scale__methods="alpharec,mf")
     with pytest.raises(UserError, match=r"^scale\.pairs: 3,600 distinct pairs of 60 users and 100 items"):
         sweeps(settings(scale__items=100))
     with pytest.raises(UserError, match=r"^scale\.workers: 65 workers"):
         sweeps(settings(scale__workers="65"))
+
+
+def test_methods_side_by_side(tmp_path: Path) -> None:
+    """Every size in a row for all methods; a table and figures with their ratios."""
+    both = settings(scale__methods="alpharec,bifair", scale__sweeps="catalogue", scale__factors="2")
+    cases = sweeps(both)["catalogue"]
+    assert [(c.method, c.items) for c in cases] == [(m, n) for n in (120, 240) for m in ("alpharec", "bifair")]
+    one = [replace(case, workers=1) for case in cases]
+    results = [{**measure(both, c, Comm(), None, torch.device("cpu"), RATES), "start_seconds": None} for c in one]
+    alpharec, bifair = results[2:]
+    assert "new_weights_seconds" not in alpharec and bifair["plain_bound"].keys() > {"optimiser", "projection"}
+    assert bifair["epoch_seconds"] == pytest.approx(
+        15 * (0.9 * bifair["plain_seconds"] + 0.1 * bifair["new_weights_seconds"])  # 1,800 pairs in batches of 128
+    )
+    assert alpharec["epoch_seconds"] == pytest.approx(15 * alpharec["plain_seconds"])
+    text = report(["- a record"], {"catalogue": results})
+    ratio = f"{bifair['epoch_seconds'] / alpharec['epoch_seconds']:.2f}"
+    (row,) = [line for line in text.split("methods side by side")[1].splitlines() if line.startswith("| 1 | 240 |")]
+    assert [cell.strip() for cell in row.split("|")][11] == ratio
+    assert "## catalogue, alpharec\n" in text and "## catalogue, bifair\n" in text and "growth with pairs" in text
+    page.write(tmp_path / "page.html", {"about": ["- a record"], "sweeps": {"catalogue": results}})
+    shown = (tmp_path / "page.html").read_text()
+    assert "Methods side by side" in shown and shown.count("bifair and alpharec, catalogue") >= 2
 
 
 def test_own_seconds_add_up_to_the_whole() -> None:

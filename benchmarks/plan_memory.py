@@ -6,7 +6,7 @@
 Workers as in `memory.py`: steps on power-law pairs, VmHWM from the start of the set-up on. All settings are
 defaults but batch, h and `balance.refresh` 2: the widest moment may be that of new weights with Adam's moments in
 place, which in a training comes with the eleventh step. Six steps: with blocks kept, peaks still grew after the third
-(at N = 20,000 by 2 to 6 % up to the fifth, by 2 % more up to the eighth on one worker).
+(at N = 20,000 by 1 to 3 % up to the fifth, and no further up to the eighth).
 
 Every shape is measured twice: with MALLOC_MMAP_THRESHOLD_=1048576, under which glibc returns blocks of 1 MiB and more
 as they are freed, so that a worker's memory is what it holds; and as it is, where glibc keeps blocks up to 32 MiB.

@@ -5,9 +5,9 @@
     ray job submit --working-dir . -- python jobs/study.py --file jobs/studies/methods.yaml --data /shared/datasets \
         --output /shared/studies
 
-Writes a study folder: report.html, tables.md, trials.parquet; run folders lie in `runs` beside it and are shared
-between studies. The same command goes on after a cut. What a study file says: bifair_dist/study/definition.py; hours:
-the heads of the files in jobs/studies.
+Writes a study folder: report.html, tables.md, trials.parquet, figures; run folders lie in `runs` beside it and are
+shared between studies. The same command goes on after a cut. What a study file says: bifair_dist/study/definition.py;
+hours: the heads of the files in jobs/studies.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ import io
 import re
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, ParamSpec
 
 P = ParamSpec("P")
@@ -79,6 +80,12 @@ def svg(made: Any, title: str) -> str:
     for colour, name in _NAMES.items():
         text = text.replace(colour, f"var(--{name}, {colour})")
     return text.replace("<svg ", f'<svg role="img" aria-label="{html.escape(title)}" ', 1)
+
+
+def write_svg(path: Path, picture: str) -> None:
+    """The figure as a file of its own, on white: black and the palette's colours stand in for the page's."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(picture.replace("<svg ", '<svg style="background:#fff;color:#1a1a1a" ', 1), encoding="utf-8")
 
 
 def label(text: str, longest: int = 28) -> str:

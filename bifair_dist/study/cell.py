@@ -72,10 +72,14 @@ class Cell:
 
 def placed(settings: TrainSettings, runs: Path, data: str, method: str) -> TrainSettings:
     """The settings with the run's place: a folder below `runs` that is named by what the numbers depend on."""
-    words = [re.sub(r"[^\w.-]+", "-", word).strip("-") for word in (data, method)]
-    name = f"{'-'.join(words)}-s{settings.training.seed}-{identity(settings)}"
+    name = f"{file_name(data)}-{file_name(method)}-s{settings.training.seed}-{identity(settings)}"
     place = {"training.output": str(runs), "training.run_name": name, "training.report": False}
     return override(settings, place)
+
+
+def file_name(words: str) -> str:
+    """A dataset's or method's name as part of a file name: what is no letter, digit, dot or dash becomes a dash."""
+    return re.sub(r"[^\w.-]+", "-", words).strip("-")
 
 
 def main() -> None:

@@ -1,4 +1,7 @@
-"""`report.html` of a study: per dataset and group table the plane of all points, and the table of the chosen ones."""
+"""`report.html` of a study: per dataset and group table the plane of all points, and the table of the chosen ones.
+
+The drawings are beside it as files, for papers and slides.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from bifair_dist.report.page import Markup, figure, table, with_ends, write_page
-from bifair_dist.report.svg import INK, LINES, drawn, svg
+from bifair_dist.report.svg import INK, LINES, drawn, svg, write_svg
 from bifair_dist.report.svg import figure as drawing
+from bifair_dist.study.cell import file_name
 from bifair_dist.study.definition import Data, Study
 from bifair_dist.study.results import MEASURES, Entry, moved, note, point_text, shown
 from bifair_dist.tuning.pareto import pareto_front
 
 
 def write_study_page(path: Path, study: Study, rows: Sequence[tuple[Data, str, list[Entry]]]) -> None:
-    """Write it."""
+    """Write it, and `figures/<dataset>-<group>-validation.svg` and `-test.svg` beside it."""
     parts = [f"<h1>Study: {html.escape(study.name)}</h1>", f'<p class="lead">{html.escape(study.about)}</p>']
     parts += [f"<p>{html.escape(note(study))}</p>"]
     for data, group, entries in rows:
@@ -26,10 +30,10 @@ def write_study_page(path: Path, study: Study, rows: Sequence[tuple[Data, str, l
         parts.append(_table(entries, study, path.parent))
         parts.append('<div class="figures">')
         if len(entries) <= len(_marks(entries, study.reference)):
-            caption = "Validation, first seed: all points; lines join a method's own front. Below right is better."
-            parts.append(figure(_points(f"{data.name}, {group}: validation", entries, study.reference, group), caption))
-            caption = "Test, mean and standard deviation over seeds, at the point chosen on validation."
-            parts.append(figure(_chosen(f"{data.name}, {group}: test", entries, study.reference, group), caption))
+            for split, draw, caption in _DRAWINGS:
+                picture = draw(f"{data.name}, {group}: {split}", entries, study.reference, group)
+                parts.append(figure(picture, caption))
+                write_svg(path.parent / "figures" / f"{file_name(f'{data.name}-{group}')}-{split}.svg", picture)
         parts.append("</div>")
     write_page(path, f"Study: {study.name}", parts)
 
@@ -71,6 +75,12 @@ def _chosen(title: str, entries: Sequence[Entry], reference: str, group: str) ->
         axes.plot(recall.mean, cv.mean, mark, color=colour, markersize=6, label=e.method)
         axes.errorbar(recall.mean, cv.mean, xerr=spread[0], yerr=spread[1], color=colour, linewidth=1, capsize=2)
     return _finished(made, axes, title, group, "test recall")
+
+
+_DRAWINGS = (
+    ("validation", _points, "Validation, first seed: all points; lines join a method's front. Best: below right."),
+    ("test", _chosen, "Test, mean and standard deviation over seeds, at the point chosen on validation."),
+)
 
 
 def _marks(entries: Sequence[Entry], reference: str) -> list[tuple[str, str, str]]:

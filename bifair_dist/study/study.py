@@ -152,4 +152,4 @@ def _tell(study: Study, plan: _Plan, parts: list[Part], folder: Path, replicates
     text = markdown(study, rows)
     (folder / "tables.md").write_text(text, encoding="utf-8")
     write_study_page(folder / "report.html", study, rows)
-    print(f"\n{text}\neverything is in {folder}: report.html, tables.md, trials.parquet", flush=True)
+    print(f"\n{text}\neverything is in {folder}: report.html, tables.md, trials.parquet, figures", flush=True)

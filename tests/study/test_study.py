@@ -9,6 +9,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pandas as pd
 import pytest
@@ -74,6 +75,10 @@ def test_a_study_from_end_to_end(small: Small, tmp_path: Path, capfd: pytest.Cap
     assert f"| AlphaRec | - | 2 | {mean:.4f} ± " in table and "| Wrong" not in table
     page = (tmp_path / "out" / "tiny" / "report.html").read_text()
     assert "BiFair" in page and "<svg" in page and "../runs/shop-BiFair-s4-" in page
+    for split in ("validation", "test"):
+        drawing = ElementTree.parse(tmp_path / "out" / "tiny" / "figures" / f"shop-genre-{split}.svg")
+        words = " ".join("".join(text.itertext()) for text in drawing.iter("{http://www.w3.org/2000/svg}text"))
+        assert "BiFair" in words and f"{split} recall" in words and "Wrong" not in words
 
     # The same command trains nothing, and the mended method alone is added.
     before = {path: path.stat().st_mtime_ns for path in runs.glob("*/metrics.json")}

@@ -2,7 +2,7 @@
 
     python jobs/prepare.py --source generated --out datasets/generated
     python jobs/prepare.py --source movielens --input ml-latest-small --out datasets/ml-small --split temporal
-    python jobs/prepare.py --source generic --input steam --out datasets/steam --k-core 5 --require genres \
+    python jobs/prepare.py --source generic --input steam --out datasets/steam --k-core 5 --require genres \\
         --groups popularity:quintiles genre:8+rest provider:publisher:10+rest user:activity
 
 Hardware: any machine, one core is enough. Time: 2 seconds for 1 million interactions, under a minute for 25 million

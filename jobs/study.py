@@ -2,7 +2,7 @@
 
     python jobs/study.py --file jobs/studies/smoke.yaml
     python jobs/study.py --file jobs/studies/methods.yaml --data datasets --output studies --concurrent 2
-    ray job submit --working-dir . -- python jobs/study.py --file jobs/studies/methods.yaml --data /shared/datasets \
+    ray job submit --working-dir . -- python jobs/study.py --file jobs/studies/methods.yaml --data /shared/datasets \\
         --output /shared/studies
 
 Writes a study folder: report.html, tables.md, trials.parquet, figures; run folders lie in `runs` beside it and are

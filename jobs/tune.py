@@ -2,7 +2,7 @@
 
     python jobs/tune.py --tune.space smoke          built-in catalogue, 4 minutes on 2 cores
     python jobs/tune.py --tune.space bifair_core --data.dataset DATASET --tune.confirm 1,2,3
-    ray job submit --working-dir . -- python jobs/tune.py --tune.space balance --data.dataset /shared/dataset \
+    ray job submit --working-dir . -- python jobs/tune.py --tune.space balance --data.dataset /shared/dataset \\
         --tune.output /shared/sweeps --cluster.gpus_per_worker 1
 
 Writes a sweep folder: report.html, best.yaml for `jobs/train.py --config`, trials.parquet, and each trial's run folder.

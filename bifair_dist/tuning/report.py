@@ -53,14 +53,16 @@ def _summary(space: Space, trials: Sequence[Trial], baseline: Baseline, best: Tr
         lines.append("<p><strong>No trial finished.</strong></p>")
     else:
         picked = ", ".join(f"{k} = {value(v)}" for k, v in best.config.items() if k != "seed")
+        seeds = len(space.seeds)
+        of, what = ("", "finished trial") if seeds == 1 else (f", means of {seeds} seeds", "mean over the seeds")
         lines.append(
             f"<p>Chosen (least CV with at least {share:.0%} of the baseline's recall): <strong>{html.escape(picked)}"
             f"</strong>: recall {best.recall:.4f} ({change(best.recall, baseline.recall)}), CV {best.cv:.4f} "
             f"({change(best.cv, baseline.cv)}), MIN {best.minimum:.4f} "
-            f"({change(best.minimum, baseline.minimum)}).</p>"
+            f"({change(best.minimum, baseline.minimum)}){of}.</p>"
         )
         if best.recall < share * baseline.recall:
-            lines.append("<p><strong>No finished trial keeps that much recall; this one comes nearest.</strong></p>")
+            lines.append(f"<p><strong>No {what} keeps that much recall; this one comes nearest.</strong></p>")
     return "\n".join(lines)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,8 @@ from bifair_dist.tuning.history import best_so_far, read_history
 from bifair_dist.tuning.objective import Baseline, objective
 from bifair_dist.tuning.pareto import pareto_front
 from bifair_dist.tuning.trial import FAILED, figures
+
+MEASURES = ("recall", "cv", "minimum")
 
 
 @dataclass(slots=True)
@@ -68,17 +70,27 @@ def mark_front(trials: list[Trial]) -> None:
         trial.front, trial.front_min = cv, minimum
 
 
-def best_of(trials: list[Trial], seeds: int) -> Trial | None:
-    """Least J among finished trials; over several seeds the point with the least mean."""
-    done = [t for t in trials if t.status == "finished" and math.isfinite(t.objective)]
-    if not done:
-        return None
-    means: dict[str, list[float]] = {}
-    for t in done:
-        means.setdefault(_point(t), []).append(t.objective)
-    whole = {point: v for point, v in means.items() if len(v) == seeds} or means
-    least = min(whole, key=lambda point: sum(whole[point]) / len(whole[point]))
-    return next(t for t in done if _point(t) == least)
+def best_of(trials: list[Trial], seeds: int, baseline: Baseline, share: float) -> Trial | None:
+    """Least J among finished trials; over several seeds the least J of a point's mean recall and mean CV.
+
+    Then the figures are these means, and the trial's name and seed those of the point's first. A mean of the seeds' own
+    J would let one seed that falls short of the recall by a hair outweigh all of the others' fairness.
+    """
+    points: dict[str, list[Trial]] = {}
+    for trial in trials:
+        if trial.status == "finished" and math.isfinite(trial.objective):
+            points.setdefault(_point(trial), []).append(trial)
+    means = []
+    for those in [those for those in points.values() if len(those) == seeds] or points.values():
+        recall, cv, minimum = (math.fsum(getattr(t, key) for t in those) / len(those) for key in MEASURES)
+        j = objective(recall, cv, baseline, share)
+        means.append(replace(those[0], recall=recall, cv=cv, minimum=minimum, objective=j))
+    return min(means, key=lambda trial: trial.objective, default=None)
+
+
+def same_point(one: Trial, other: Trial) -> bool:
+    """Whether two trials differ in their seed alone."""
+    return _point(one) == _point(other)
 
 
 def write(folder: Path, trials: list[Trial], best: TrainSettings | None) -> None:

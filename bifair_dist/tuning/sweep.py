@@ -62,13 +62,14 @@ def _run(base: TrainSettings, space: Space, settings: TuneSettings, folder: Path
     if space.warm_start:
         base = override(base, {"training.warm_start": reference.folder})
     trials = _search(base, space, settings, folder, reference, tracker.run_id)
-    best = results.best_of(trials, len(space.seeds))
+    best = results.best_of(trials, len(space.seeds), reference, settings.tune.recall_share)
     chosen = _chosen(base, best) if best else None
     results.write(folder, trials, replace(chosen, tracking=settings.tracking) if chosen else None)
     for trial in trials:
         planes = {"pareto": trial.front, "pareto_min": trial.front_min}
         place = {tag: "front" if on else "dominated" for tag, on in planes.items()} | {"status": trial.status}
-        tag_run(base.tracking, folder / "trials" / trial.trial, {**place, "chosen": str(trial is best).lower()})
+        is_chosen = best is not None and results.same_point(trial, best)
+        tag_run(base.tracking, folder / "trials" / trial.trial, {**place, "chosen": str(is_chosen).lower()})
         if trial.status == "stopped":  # its process ended where it stood
             close_tracker(base.tracking, folder / "trials" / trial.trial, "KILLED")
     confirmed = _confirm(chosen, settings, folder) if chosen else []
@@ -78,7 +79,7 @@ def _run(base: TrainSettings, space: Space, settings: TuneSettings, folder: Path
     for name in ("report.html", "trials.parquet", "best.yaml"):
         if (folder / name).is_file():
             tracker.artifact(folder / name)
-    _say(folder, trials, best)
+    _say(folder, trials, best, len(space.seeds))
 
 
 def _search(
@@ -191,15 +192,17 @@ def _check_same(folder: Path, settings: TuneSettings, space: Space) -> None:
             )
 
 
-def _say(folder: Path, trials: list[results.Trial], best: results.Trial | None) -> None:
+def _say(folder: Path, trials: list[results.Trial], best: results.Trial | None, seeds: int) -> None:
     counts = {s: sum(t.status == s for t in trials) for s in ("finished", "stopped", "failed")}
     print("\n" + ", ".join(f"{n} {s}" for s, n in counts.items()), flush=True)
     for trial in trials:
         if trial.status == "failed":
             print(f"  {trial.trial} failed: {trial.reason}", flush=True)
     if best is not None:
-        picked = "  ".join(f"{k}={v:.3g}" if isinstance(v, float) else f"{k}={v}" for k, v in best.config.items())
-        print(f"best: recall {best.recall:.4f}, CV {best.cv:.4f}, MIN {best.minimum:.4f} with {picked}", flush=True)
+        told = {k: v for k, v in best.config.items() if seeds == 1 or k != "seed"}
+        picked = "  ".join(f"{k}={v:.3g}" if isinstance(v, float) else f"{k}={v}" for k, v in told.items())
+        of = "" if seeds == 1 else f" (mean of {seeds} seeds)"
+        print(f"best: recall {best.recall:.4f}, CV {best.cv:.4f}, MIN {best.minimum:.4f}{of} with {picked}", flush=True)
     files = "report.html, best.yaml, trials.parquet" if best else "report.html, trials.parquet"
     print(f"everything is in {os.fspath(folder)}: {files}", flush=True)
     if trials and all(trial.status == "failed" for trial in trials):

@@ -16,7 +16,7 @@ from bifair_dist.errors import UserError
 from bifair_dist.tuning.history import best_so_far
 from bifair_dist.tuning.objective import Baseline, objective
 from bifair_dist.tuning.pareto import pareto_front
-from bifair_dist.tuning.results import Trial, best_of, mark_front
+from bifair_dist.tuning.results import Trial, best_of, mark_front, same_point
 from bifair_dist.tuning.search import at_once, param_space
 from bifair_dist.tuning.space import FOLDER, Choice, Range, load_space
 from bifair_dist.tuning.sweep import baseline
@@ -102,16 +102,26 @@ def test_a_trial_is_judged_by_the_state_it_would_keep() -> None:
 
 def test_best_is_the_fairest_that_keeps_its_accuracy() -> None:
     trials = [trial(0.5, 0.3, a=1), trial(0.499, 0.25, a=2), trial(0.4, 0.1, a=3), trial(0.6, 0.2, "stopped", a=4)]
-    best = best_of(trials, 1)
+    best = best_of(trials, 1, BASE, 0.99)
     assert best is not None and best.config == {"a": 2}
-    assert best_of([trial(0.5, 0.1, "failed", a=1)], 1) is None
+    assert best_of([trial(0.5, 0.1, "failed", a=1)], 1, BASE, 0.99) is None
 
 
 def test_over_seeds_the_mean_decides() -> None:
     trials = [trial(0.5, 0.10, a=1, seed=0), trial(0.5, 0.50, a=1, seed=1),
               trial(0.5, 0.28, a=2, seed=0), trial(0.5, 0.26, a=2, seed=1)]  # fmt: skip
-    best = best_of(trials, 2)
-    assert best is not None and best.config["a"] == 2
+    best = best_of(trials, 2, BASE, 0.99)
+    assert best is not None and best.config["a"] == 2 and best.cv == pytest.approx(0.27)
+
+
+def test_a_seed_that_falls_short_by_a_hair_does_not_decide() -> None:
+    """a = 1 keeps the recall in the mean and is the fairer; one of its seeds alone would be worth the baseline's CV."""
+    trials = [trial(0.494, 0.2, a=1, seed=0), trial(0.51, 0.2, a=1, seed=1),
+              trial(0.5, 0.28, a=2, seed=0), trial(0.5, 0.28, a=2, seed=1)]  # fmt: skip
+    assert trials[0].objective > BASE.cv
+    best = best_of(trials, 2, BASE, 0.99)
+    assert best is not None and best.config["a"] == 1 and best.recall == pytest.approx(0.502)
+    assert [same_point(t, best) for t in trials] == [True, True, False, False]
 
 
 def test_failed_trials_are_not_on_the_front() -> None:

@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -158,13 +159,9 @@ def main() -> None:
 
     before = os.getloadavg()
     with tempfile.TemporaryDirectory() as work:
-        here = Path(work)
-        what = {
-            "memory": memory,
-            "replicas": replicas,
-            "rate": partial(rate, dataset=args.dataset, template=args.template),
-        }
-        lines = what[args.what](here)
+        rates = partial(rate, dataset=args.dataset, template=args.template)
+        what: dict[str, Callable[[Path], list[str]]] = {"memory": memory, "replicas": replicas, "rate": rates}
+        lines = what[args.what](Path(work))
     head = record(["benchmarks/embedding.py", "bifair_dist"], "1", before)
     text = "\n".join([f"# Embedding job: {args.what}", "", *head, "", *lines, ""])
     print(text)

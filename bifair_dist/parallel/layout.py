@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from bifair_dist.model.batch import Batch
-from bifair_dist.parallel.comm import Comm, column_splits, shard_rows
-from bifair_dist.parallel.exchange import AllToAll
+from bifair_dist.parallel.comm import Comm, column_splits
+from bifair_dist.parallel.exchange import AllToAll, ToColumns, ToRows
 
 
 class Sharded:
@@ -23,28 +23,17 @@ class Sharded:
 
     def to_columns(self, rows: Tensor, n: int, tag: str) -> Tensor:
         """Row shard [m, c] -> column shard [n, c_r]."""
-        comm = self.comm
-        if comm.size == 1:
+        if self.comm.size == 1:
             return rows
-        m, width = rows.shape
-        splits = column_splits(width, comm.size)
-        mine = splits[comm.rank]
-        flat = torch.cat([part.reshape(-1) for part in rows.split(splits, dim=1)])
-        out = AllToAll.apply(flat, [m * c for c in splits], [m * mine] * comm.size, comm, tag)
-        return out.view(comm.size * m, mine)[:n]
+        columns: Tensor = ToColumns.apply(rows, n, self.comm, tag)
+        return columns
 
     def to_rows(self, columns: Tensor, width: int, tag: str) -> Tensor:
         """Column shard [n, c_r] -> row shard [m, width], padded with zeros."""
-        comm = self.comm
-        if comm.size == 1:
+        if self.comm.size == 1:
             return columns
-        n, mine = columns.shape
-        m = shard_rows(n, comm.size)
-        splits = column_splits(width, comm.size)
-        padded = torch.nn.functional.pad(columns, (0, 0, 0, comm.size * m - n))
-        out = AllToAll.apply(padded.reshape(-1), [m * mine] * comm.size, [m * c for c in splits], comm, tag)
-        parts = out.split([m * c for c in splits])
-        return torch.cat([p.view(m, c) for p, c in zip(parts, splits, strict=True)], dim=1)
+        rows: Tensor = ToRows.apply(columns, width, self.comm, tag)
+        return rows
 
     def batch_rows(self, users: Tensor, items: Tensor, width: int, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """Column shards of all nodes -> full rows of this worker's slice of the batch, in one all-to-all."""

@@ -4,7 +4,7 @@ Counted in the code of the step and checked with a tracker of live tensors (W = 
 ones, pooling on either side, both hypergradients); batch-sized tensors are always counted as at the loss.
 
     set-up       sorting the pairs by user and by item
-    pooling      rows cut into columns, sent, pooled, and back
+    pooling      rows packed by columns, sent, pooled, and back
     forward      rows, overwritten by LeakyReLU; layers, their sum, a product, two scaled copies
     weights      the Gram matrix's backward passes: the forward's rows stay for the next group, one gradient on top
     groups       the groups' gradients: a list, the same in one piece, their sum, and that in float64
@@ -33,10 +33,8 @@ def sizes(work: Work) -> Counts:
         "item rows": s * work.m * work.hidden,
         "user rows": s * work.u * work.hidden,
         "items to pool": s * work.m * p,
-        "items to pool, cut": s * work.m * p // work.workers,
         "items to pool, columns": s * n * p_here,
         "pooled users": s * work.u * p,
-        "pooled users, cut": s * work.u * p // work.workers,
         "pooled users, columns": s * users * p_here,
         "item columns": s * n * k_here,
         "user columns": s * users * k_here,
@@ -60,10 +58,9 @@ def moments(work: Work) -> dict[str, Counts]:
         "forward": {"item rows": 1, "user rows": 1, **layers, **first},
     }
     if work.follow:
-        cut = work.workers * (work.workers > 1)
         columns = {"items to pool, columns": 1, "pooled users, columns": 2}
-        rows = {"items to pool": 1, "pooled users": 2, "items to pool, cut": cut, "pooled users, cut": cut}
-        found["pooling"] = {"Z": so_far, "item rows": int(not work.pools_first), **columns, **(rows if cut else {})}
+        rows = {"items to pool": 1, "pooled users": 2} if work.workers > 1 else {}
+        found["pooling"] = {"Z": so_far, "item rows": int(not work.pools_first), **columns, **rows}
     if work.balanced and work.gram:
         found["weights"] = {"item rows": 2, "user rows": 1, **batch, **first}
         if work.follow and not first:

@@ -155,6 +155,8 @@ def main() -> None:
     parser.add_argument("--dataset", type=Path)
     parser.add_argument("--template", default="{title}")
     args = parser.parse_args()
+    if args.dataset and not (args.dataset / "items.parquet").is_file():
+        parser.error(f"--dataset: {args.dataset} has no items.parquet; make one with jobs/prepare.py")
     import os
 
     before = os.getloadavg()

@@ -59,7 +59,10 @@ class Shape:
 
 def shape_of(text: str) -> Shape:
     method, *numbers = text.split(",")
-    n, u, e, d, batch, workers, hidden = map(int, numbers)
+    try:
+        n, u, e, d, batch, workers, hidden = map(int, numbers)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not METHOD,N,U,E,d,batch,W,h") from None
     return Shape(method, Size(n, u, e, d), batch, workers, hidden)
 
 
@@ -108,11 +111,11 @@ def verdict(name: str, ratios: list[float]) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument(
-        "--shape", action="append", default=[], metavar="METHOD,N,U,E,d,batch,W,h", help="may be repeated"
+        "--shape", type=shape_of, action="append", metavar="METHOD,N,U,E,d,batch,W,h", help="may be repeated"
     )
     parser.add_argument("--result", type=Path, default=ROOT / "benchmarks" / "results" / "plan_memory.md")
     args = parser.parse_args()
-    shapes = [shape_of(text) for text in args.shape or SHAPES]
+    shapes: list[Shape] = args.shape or [shape_of(text) for text in SHAPES]
     load = os.getloadavg()
     rows: list[str] = []
     ratios: dict[bool, list[float]] = {False: [], True: []}

@@ -91,6 +91,7 @@ def _marks(entries: Sequence[Entry], reference: str) -> list[tuple[str, str, str
 
 
 def _finished(made: Any, axes: Any, title: str, group: str, xlabel: str) -> str:
+    axes.locator_params(axis="x", nbins=5)  # four digits each: more would touch
     axes.set_xlabel(f"{xlabel} (more is better)")
     axes.set_ylabel(f"CV of {group} (lower is fairer)")
     made.legend(loc="outside upper left", ncols=2)

@@ -28,7 +28,7 @@ __all__ = [
 
 def real_pairs(dataset: str | Path, group: str = "genre") -> Pairs:
     """Training pairs of a dataset folder."""
-    from bifair_dist.catalog.dataset import read_dataset  # pyarrow stays out of the memory benchmark
+    from bifair_dist.data.dataset import read_dataset  # pyarrow stays out of the memory benchmark
 
     data = read_dataset(dataset)
     table = data.groups[group]

@@ -110,7 +110,7 @@ def commit() -> str:
     """Short hash of HEAD, marked where the files measured differ from it."""
     git = ["git", "-C", str(ROOT)]
     head = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False).stdout
-    paths = ["bifair_dist/catalog", "jobs/prepare.py", "benchmarks/prepare_25m.py"]
+    paths = ["bifair_dist/data", "jobs/prepare.py", "benchmarks/prepare_25m.py"]
     changed = subprocess.run(
         [*git, "status", "--porcelain", *paths], capture_output=True, text=True, check=False
     ).stdout

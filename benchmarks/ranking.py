@@ -32,8 +32,8 @@ from common import record, synthetic_pairs
 from recbole import ask_recbole, atomic_files
 from torch import Tensor
 
-from bifair_dist.catalog.dataset import Dataset, Interactions, read_dataset
 from bifair_dist.csr import Csr
+from bifair_dist.data.dataset import Dataset, Interactions, read_dataset
 from bifair_dist.errors import UserError, run_job
 from bifair_dist.evaluation.ranking import full_ranking
 from bifair_dist.evaluation.scan import ITEMS, TILE

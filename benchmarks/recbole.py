@@ -29,9 +29,9 @@ import pandas as pd
 import torch
 
 from bifair_dist.benchmark.record import record
-from bifair_dist.catalog.dataset import read_dataset
 from bifair_dist.config import TrainSettings, load, override
-from bifair_dist.embedding.representations import write_representations
+from bifair_dist.data.dataset import read_dataset
+from bifair_dist.data.representations import write_representations
 from bifair_dist.errors import UserError, run_job
 from bifair_dist.parallel.comm import Comm
 from bifair_dist.training.evaluator import Evaluator

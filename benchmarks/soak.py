@@ -27,9 +27,9 @@ import numpy as np
 import pyarrow.parquet as pq
 from common import ROOT, record
 
-from bifair_dist.catalog.dataset import read_dataset
-from bifair_dist.catalog.generated import generate_dataset
-from bifair_dist.embedding.representations import write_representations
+from bifair_dist.data.dataset import read_dataset
+from bifair_dist.data.generated import generate_dataset
+from bifair_dist.data.representations import write_representations
 
 SETTINGS = {
     "model.hidden": 32, "model.output": 16, "model.dtype": "float64", "training.batch": 512, "training.average": 1,

@@ -227,8 +227,8 @@ def main() -> int:
     load, policy = os.getloadavg(), os.environ.get("OMP_WAIT_POLICY", "not set")
     shapes: list[tuple[str, Pairs, Tensor]] = []
     for dataset, folder in zip(args.dataset, args.representations, strict=True):
-        from bifair_dist.catalog.dataset import read_dataset
-        from bifair_dist.embedding.representations import read_rows
+        from bifair_dist.data.dataset import read_dataset
+        from bifair_dist.data.representations import read_rows
 
         ids = read_dataset(dataset).item_ids
         rows = torch.from_numpy(np.asarray(read_rows(folder, ids, 0, len(ids)))).float()

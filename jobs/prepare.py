@@ -19,8 +19,8 @@ from typing import NoReturn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also runs where the package is not installed
 
-from bifair_dist.catalog import generated, groups
-from bifair_dist.catalog.prepare import (
+from bifair_dist.data import generated, groups
+from bifair_dist.data.prepare import (
     DEFAULT_MIN_RATING,
     SPLIT_KINDS,
     PrepareOptions,
@@ -29,9 +29,9 @@ from bifair_dist.catalog.prepare import (
     prepare,
     prepare_raw,
 )
-from bifair_dist.catalog.sources import BUILT_IN, SOURCES, check_source
-from bifair_dist.catalog.sources.generated import generate_raw
-from bifair_dist.catalog.summary import summary
+from bifair_dist.data.sources import BUILT_IN, SOURCES, check_source
+from bifair_dist.data.sources.generated import generate_raw
+from bifair_dist.data.summary import summary
 from bifair_dist.errors import UserError, run_job
 
 DEFAULTS = PrepareOptions()

@@ -13,10 +13,10 @@ import pyarrow as pa
 
 from bifair_dist.benchmark.cases import Case
 from bifair_dist.benchmark.catalogue import synthetic_pairs, unit_rows
-from bifair_dist.catalog.dataset import GroupTable, Interactions, read_dataset
-from bifair_dist.catalog.writer import write_dataset
-from bifair_dist.embedding.reading import read_rows
-from bifair_dist.embedding.representations import write_representations
+from bifair_dist.data.dataset import GroupTable, Interactions, read_dataset
+from bifair_dist.data.representations import write_representations
+from bifair_dist.data.representations.reading import read_rows
+from bifair_dist.data.writer import write_dataset
 
 
 def reading(case: Case, folder: Path, seed: int) -> dict[str, Any]:

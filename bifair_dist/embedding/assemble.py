@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
+from bifair_dist.data.representations import rows_per_shard, write_manifest, write_shard
 from bifair_dist.embedding.items import ROW, read_unit, unit_ranges
-from bifair_dist.embedding.representations import rows_per_shard, write_manifest, write_shard
 from bifair_dist.progress import Progress
 
 

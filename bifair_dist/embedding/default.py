@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from bifair_dist.config import DataSettings, EmbedSettings, TrackingSettings
+from bifair_dist.data.representations import check_representations
 from bifair_dist.embedding.job import embed_here, make_job
-from bifair_dist.embedding.representations import check_representations
 from bifair_dist.errors import UserError
 
 

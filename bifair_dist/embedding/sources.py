@@ -21,8 +21,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from bifair_dist.embedding.number_format import STORED
-from bifair_dist.embedding.reading import as_arrow
+from bifair_dist.data.representations.number_format import STORED
+from bifair_dist.data.representations.reading import as_arrow
 from bifair_dist.errors import UserError
 
 BATCH = 2048  # rows of Parquet held at once

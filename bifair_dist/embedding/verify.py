@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bifair_dist.config import VerifySettings
-from bifair_dist.embedding.manifest import read_manifest
-from bifair_dist.embedding.number_format import lengths
-from bifair_dist.embedding.reading import (
+from bifair_dist.data.representations.manifest import read_manifest
+from bifair_dist.data.representations.number_format import lengths
+from bifair_dist.data.representations.reading import (
     as_arrow,
     blocks,
     check_files,

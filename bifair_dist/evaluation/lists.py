@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from bifair_dist.catalog.dataset import Dataset
+from bifair_dist.data.dataset import Dataset
 from bifair_dist.errors import UserError
 from bifair_dist.evaluation.groups import GroupMembership
 

@@ -41,7 +41,7 @@ def find_sizes(settings: TrainPlanSettings) -> Sizes:
 
 def _dataset_manifest(settings: TrainPlanSettings) -> dict[str, Any]:
     """Of the dataset that the training would read; empty where it would have to be made first."""
-    from bifair_dist.catalog.dataset import read_manifest
+    from bifair_dist.data.dataset import read_manifest
 
     if settings.data.dataset:
         return read_manifest(Path(settings.data.dataset).expanduser())
@@ -55,7 +55,7 @@ def _dataset_manifest(settings: TrainPlanSettings) -> dict[str, Any]:
 def _width(settings: TrainPlanSettings) -> int:
     if not settings.data.representations:
         return MINILM
-    from bifair_dist.embedding.manifest import read_manifest
+    from bifair_dist.data.representations.manifest import read_manifest
 
     return int(read_manifest(Path(settings.data.representations).expanduser())["dim"])
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from bifair_dist.catalog.dataset import Dataset, read_dataset
 from bifair_dist.config import TrainSettings, flatten
 from bifair_dist.config.report import ReportSettings
+from bifair_dist.data.dataset import Dataset, read_dataset
 from bifair_dist.errors import UserError
 from bifair_dist.report.drift import Vectors
 from bifair_dist.report.examples import Namer, drift_of, users_of

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bifair_dist.catalog.dataset import Index, Strings
-from bifair_dist.embedding.representations import read_manifest, read_rows
+from bifair_dist.data.dataset import Index, Strings
+from bifair_dist.data.representations import read_manifest, read_rows
 
 BLOCK_BYTES, MOST_BYTES = 32 << 20, 512 << 20
 

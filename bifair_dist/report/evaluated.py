@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bifair_dist.catalog.dataset import Dataset, read_dataset
 from bifair_dist.config import TrainSettings, load
 from bifair_dist.config.evaluate import EvaluateSettings
 from bifair_dist.csr import Csr
+from bifair_dist.data.dataset import Dataset, read_dataset
 from bifair_dist.errors import UserError
 from bifair_dist.evaluation.bootstrap import bootstrap_intervals
 from bifair_dist.evaluation.groups import GroupMembership

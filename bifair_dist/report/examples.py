@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from bifair_dist.catalog.dataset import Dataset, Index
+from bifair_dist.data.dataset import Dataset, Index
 from bifair_dist.report.drift import Numbers, Vectors, drifts, nearest, quantiles, spans
 from bifair_dist.report.evaluated import memberships, wanted_pairs
 

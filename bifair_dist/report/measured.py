@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from bifair_dist.catalog.dataset import Dataset
+from bifair_dist.data.dataset import Dataset
 from bifair_dist.evaluation.bootstrap import percentile_intervals, replicated_figures
 from bifair_dist.evaluation.lists import index_lists, read_lists
 from bifair_dist.evaluation.metrics import EvaluationResult, evaluate

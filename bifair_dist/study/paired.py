@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from bifair_dist.catalog.dataset import Dataset
+from bifair_dist.data.dataset import Dataset
 from bifair_dist.evaluation.bootstrap import replicated_figures
 from bifair_dist.evaluation.lists import read_lists
 from bifair_dist.evaluation.metrics import evaluate

@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from bifair_dist.catalog.dataset import Dataset
+from bifair_dist.data.dataset import Dataset
 from bifair_dist.study.cell import Cell
 from bifair_dist.study.definition import Data, Study
 from bifair_dist.study.paired import Replicates, change_interval, mean_replicates

@@ -12,9 +12,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bifair_dist.catalog.dataset import Dataset, read_dataset
 from bifair_dist.config import TrainSettings, override
 from bifair_dist.config.study import StudySettings
+from bifair_dist.data.dataset import Dataset, read_dataset
 from bifair_dist.errors import UserError
 from bifair_dist.study.cell import Cell, placed
 from bifair_dist.study.choice import choose

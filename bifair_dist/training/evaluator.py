@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bifair_dist.catalog.dataset import Dataset, Interactions
 from bifair_dist.csr import Csr
+from bifair_dist.data.dataset import Dataset, Interactions
 from bifair_dist.evaluation.groups import GroupMembership
 from bifair_dist.evaluation.metrics import evaluate
 from bifair_dist.evaluation.ranking import full_ranking

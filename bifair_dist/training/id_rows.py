@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from bifair_dist.catalog.dataset import Dataset
-from bifair_dist.embedding.representations import read_rows
+from bifair_dist.data.dataset import Dataset
+from bifair_dist.data.representations import read_rows
 from bifair_dist.parallel.comm import Comm, row_range, shard_rows
 from bifair_dist.parallel.sampler import counter_generator
 

@@ -14,9 +14,9 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from bifair_dist.catalog.dataset import read_dataset
-from bifair_dist.catalog.generated import generate_dataset
 from bifair_dist.config import TrainSettings
+from bifair_dist.data.dataset import read_dataset
+from bifair_dist.data.generated import generate_dataset
 from bifair_dist.embedding.default import ensure_representations
 from bifair_dist.errors import UserError
 from bifair_dist.progress import duration

@@ -13,8 +13,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from bifair_dist.catalog.dataset import Dataset, Strings
-from bifair_dist.embedding.representations import write_manifest, write_shard
+from bifair_dist.data.dataset import Dataset, Strings
+from bifair_dist.data.representations import write_manifest, write_shard
 from bifair_dist.model.projector import Theta
 from bifair_dist.parallel.comm import Comm, row_range
 from bifair_dist.training.evaluator import Evaluation

@@ -10,10 +10,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from bifair_dist.bilevel.membership import Membership
-from bifair_dist.catalog.dataset import Dataset, read_dataset
 from bifair_dist.config import TrainSettings
 from bifair_dist.csr import Csr
-from bifair_dist.embedding.representations import read_rows
+from bifair_dist.data.dataset import Dataset, read_dataset
+from bifair_dist.data.representations import read_rows
 from bifair_dist.errors import UserError
 from bifair_dist.model.alpharec import AlphaRec
 from bifair_dist.model.backbone import Backbone

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from bifair_dist import __version__
-from bifair_dist.catalog.dataset import sha256
 from bifair_dist.commit import commit
 from bifair_dist.config import TrainSettings
+from bifair_dist.data.dataset import sha256
 from bifair_dist.training.outputs import write_json
 
 FILE = "provenance.json"

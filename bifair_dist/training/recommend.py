@@ -11,11 +11,11 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from bifair_dist.catalog.dataset import Dataset, Interactions
 from bifair_dist.config import TrainSettings, load
 from bifair_dist.config.recommend import RecommendSettings
 from bifair_dist.csr import Csr
-from bifair_dist.embedding.representations import read_rows
+from bifair_dist.data.dataset import Dataset, Interactions
+from bifair_dist.data.representations import read_rows
 from bifair_dist.errors import UserError
 from bifair_dist.evaluation.ranking import full_ranking
 from bifair_dist.parallel.comm import Comm

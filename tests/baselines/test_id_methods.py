@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 from small_runs import Small, history_of, metrics_of, run, vectors_of
 
-from bifair_dist.catalog.dataset import read_dataset
 from bifair_dist.config import TrainSettings, override
 from bifair_dist.config.recommend import RecommendSettings
+from bifair_dist.data.dataset import read_dataset
 from bifair_dist.errors import UserError
 from bifair_dist.training.recommend import recommend
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from test_commands import ROOT, run
 
-from bifair_dist.catalog.dataset import Interactions
+from bifair_dist.data.dataset import Interactions
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 from ranking import factors

@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 from small_runs import Small, run
 
-from bifair_dist.catalog.dataset import read_dataset
-from bifair_dist.embedding.representations import write_representations
+from bifair_dist.data.dataset import read_dataset
+from bifair_dist.data.representations import write_representations
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = sorted(path for room in ("bifair_dist", "jobs") for path in (ROOT / room).rglob("*.py"))
@@ -193,7 +193,7 @@ def test_ray_and_mlflow_listen_on_loopback_unless_told() -> None:
 
 @pytest.mark.parametrize("name", ["../outside.parquet", "/etc/outside.parquet", "groups/../../outside.parquet", 7])
 def test_a_forged_manifest_leads_nowhere(name: object, tmp_path: Path) -> None:
-    from bifair_dist.embedding.representations import read_manifest, write_representations
+    from bifair_dist.data.representations import read_manifest, write_representations
     from bifair_dist.errors import UserError
 
     folder = write_representations(tmp_path / "z", ["a"], np.ones((1, 2), np.float32), {})
@@ -206,8 +206,8 @@ def test_a_forged_manifest_leads_nowhere(name: object, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("key", ["checksums", "groups"])
 def test_a_forged_dataset_manifest_leads_nowhere(key: str, tmp_path: Path) -> None:
-    from bifair_dist.catalog.dataset import read_dataset
-    from bifair_dist.catalog.generated import generate_dataset
+    from bifair_dist.data.dataset import read_dataset
+    from bifair_dist.data.generated import generate_dataset
     from bifair_dist.errors import UserError
 
     generate_dataset(tmp_path / "d")

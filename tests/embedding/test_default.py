@@ -13,8 +13,8 @@ import pytest
 from catalogues import catalogue
 
 from bifair_dist.config import DataSettings
+from bifair_dist.data.representations import read_manifest, read_rows, write_representations
 from bifair_dist.embedding.default import ensure_representations
-from bifair_dist.embedding.representations import read_manifest, read_rows, write_representations
 from bifair_dist.embedding.sentence_engine import SentenceEngine
 from bifair_dist.errors import UserError
 

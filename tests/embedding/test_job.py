@@ -20,9 +20,9 @@ from tiny_models import POISON, tiny_decoder
 from transformers import AutoModel, AutoTokenizer
 
 from bifair_dist.config import EmbedSettings, override
+from bifair_dist.data.representations import read_manifest, read_rows
 from bifair_dist.embedding.again import embed_again
 from bifair_dist.embedding.job import embed_here
-from bifair_dist.embedding.representations import read_manifest, read_rows
 from bifair_dist.embedding.sentence_engine import SentenceEngine
 from bifair_dist.embedding.staging import Staging
 from bifair_dist.errors import UserError

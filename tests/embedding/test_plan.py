@@ -54,7 +54,7 @@ def test_hours_disk_and_memory_by_hand() -> None:
 
 
 def test_disk_is_what_the_folder_takes(tmp_path: Path) -> None:
-    from bifair_dist.embedding.representations import write_representations
+    from bifair_dist.data.representations import write_representations
 
     ids = [f"{i:012d}" for i in range(20_000)]
     write_representations(tmp_path / "r", ids, np.zeros((20_000, 64), np.float32), {})

@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from bifair_dist.config import VerifySettings
-from bifair_dist.embedding import representations as rep
-from bifair_dist.embedding.number_format import STORED, unit_length
+from bifair_dist.data import representations as rep
+from bifair_dist.data.representations.number_format import STORED, unit_length
 from bifair_dist.embedding.verify import verify
 from bifair_dist.errors import UserError
 

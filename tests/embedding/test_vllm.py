@@ -15,8 +15,8 @@ from test_job import ids, job, reference, titles, vectors
 from test_on_ray import staged
 from tiny_models import POISON, tiny_decoder
 
+from bifair_dist.data.representations import read_manifest
 from bifair_dist.embedding.again import embed_again
-from bifair_dist.embedding.representations import read_manifest
 from bifair_dist.embedding.vllm_engine import installed
 from bifair_dist.errors import UserError
 

@@ -11,8 +11,8 @@ import pytest
 from in_process import Job
 from small_runs import Small, metrics_of, run, vectors_of
 
-from bifair_dist.catalog.dataset import read_dataset
-from bifair_dist.embedding.representations import write_representations
+from bifair_dist.data.dataset import read_dataset
+from bifair_dist.data.representations import write_representations
 
 KINDS = {
     "alpharec": {"training.method": "alpharec"},

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from small_runs import Small, command_line, history_of, quick
 
-from bifair_dist.catalog.generated import generate_dataset
+from bifair_dist.data.generated import generate_dataset
 
 ROOT = Path(__file__).resolve().parents[2]
 Job = Callable[..., tuple[int, str, str]]

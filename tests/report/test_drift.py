@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_runs import Small
 
-from bifair_dist.catalog.dataset import Dataset, read_dataset
-from bifair_dist.embedding.representations import write_representations
+from bifair_dist.data.dataset import Dataset, read_dataset
+from bifair_dist.data.representations import write_representations
 from bifair_dist.report.drift import Vectors, drifts, nearest, spans
 from bifair_dist.report.examples import MOVED, Namer, drift_of
 

@@ -11,8 +11,8 @@ import pytest
 import torch
 from small_runs import Small
 
-from bifair_dist.catalog.dataset import read_dataset
 from bifair_dist.config import TrainSettings, override
+from bifair_dist.data.dataset import read_dataset
 from bifair_dist.study.cell import Cell, Figures
 from bifair_dist.study.choice import choose
 from bifair_dist.study.definition import Method, Study

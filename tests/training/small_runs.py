@@ -13,10 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from safetensors.numpy import load_file
 
-from bifair_dist.catalog.dataset import read_dataset
-from bifair_dist.catalog.generated import generate_dataset
 from bifair_dist.config import TrainSettings, override
-from bifair_dist.embedding.representations import write_representations
+from bifair_dist.data.dataset import read_dataset
+from bifair_dist.data.generated import generate_dataset
+from bifair_dist.data.representations import write_representations
 from bifair_dist.training.launch import train
 
 WIDTH = 12

@@ -1,0 +1,62 @@
+"""Groups from a column (genres, providers, user attributes); several values in a cell: a member of several groups."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from bifair_dist.data.dataset import GroupTable, Index
+
+REST = "rest"
+
+
+def split_values(column: pa.ChunkedArray | pa.Array, separator: str) -> tuple[Index, pa.Array]:
+    """Distinct (row, value) pairs of a column whose cells are lists or text split by ``separator``; blanks left out."""
+    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    if not pa.types.is_list(array.type) and not pa.types.is_large_list(array.type):
+        array = pc.split_pattern(array.cast(pa.string()), separator)
+    rows = pc.list_parent_indices(array)
+    values = pc.utf8_trim_whitespace(pc.list_flatten(array).cast(pa.string()))
+    keep = pc.fill_null(pc.not_equal(values, ""), False)
+    rows, values = rows.filter(keep), values.filter(keep)
+    unique = pa.table({"row": rows, "value": values}).group_by(["row", "value"], use_threads=False).aggregate([])
+    return unique["row"].to_numpy().astype(np.int64), unique["value"].combine_chunks()
+
+
+def label_groups(
+    name: str,
+    entity: Literal["item", "user"],
+    column: pa.ChunkedArray | pa.Array,
+    counts: Index,
+    *,
+    top: int | None,
+    rest: bool,
+    separator: str = "|",
+) -> GroupTable:
+    """The ``top`` largest values of a column as groups (None: all); ``rest`` collects entities with none of them.
+
+    The size of a value is the training interactions of its members (``counts``, one number per entity), ties in order
+    of label; labels run from large to small, ``rest`` last. Without ``rest`` such entities are in no group.
+    """
+    row, value = split_values(column, separator)
+    coded = value.dictionary_encode()
+    names = np.asarray(coded.dictionary.to_pylist(), dtype=object)
+    code = coded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
+    mass = np.bincount(code, weights=counts[row], minlength=len(names)).astype(np.int64)
+    chosen = np.lexsort((names.astype(str), -mass))[: len(names) if top is None else top]
+    group_of = np.full(len(names), -1, np.int64)
+    group_of[chosen] = np.arange(len(chosen))
+    group = group_of[code]
+    labels = [str(label) for label in names[chosen]]
+    members, group = row[group >= 0], group[group >= 0]
+    if rest:
+        left = np.setdiff1d(np.arange(len(counts), dtype=np.int64), members)
+        if len(left):
+            where = labels.index(REST) if REST in labels else len(labels)
+            labels += [REST] if where == len(labels) else []
+            members, group = np.concatenate([members, left]), np.concatenate([group, np.full(len(left), where)])
+    order = np.lexsort((group, members))
+    return GroupTable(name, entity, tuple(labels), members[order], group[order])

@@ -1,0 +1,24 @@
+"""The table printed at the end, for a person."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from bifair_dist.data.dataset import SPLITS
+
+
+def summary(manifest: Mapping[str, Any], seconds: Mapping[str, float]) -> str:
+    """Counts, splits and group sizes of a manifest, and the seconds of the stages, as lines of text."""
+    counts = manifest["counts"]
+    lines = [
+        f"{'users':<12}{counts['users']:>12,}",
+        f"{'items':<12}{counts['items']:>12,}",
+        f"{'pairs':<12}{counts['pairs']:>12,}   density {counts['density']:.3%}",
+        *(f"  {s:<10}{counts[s]:>12,}   {counts[s] / counts['pairs']:6.1%}" for s in SPLITS),
+    ]
+    for name, about in manifest["groups"].items():
+        lines.append(f"groups '{name}' ({about['entity']}s)")
+        lines += [f"  {label:<34.34}{size:>8,}" for label, size in zip(about["labels"], about["sizes"], strict=True)]
+    lines.append(f"{'seconds':<12}{sum(seconds.values()):>12.1f}")
+    return "\n".join(lines)

@@ -27,18 +27,31 @@ def write_json(path: Path, value: Any) -> None:
     os.replace(part, path)
 
 
-def write_vectors(folder: Path, ids: Strings, rows: Tensor, comm: Comm, about: dict[str, Any]) -> None:
+def write_vectors(
+    folder: Path, ids: Strings, rows: Tensor, comm: Comm, about: dict[str, Any], key: str = "item_id"
+) -> None:
     """A representations folder: every worker writes its own rows [m, d] as a shard, the first one the manifest.
 
-    `ids` are all of them, of items (`item_representations/`) or of users (`user_embeddings/`).
+    `ids` are all of them, of items (`item_representations/`) or of users (`user_embeddings/`); `key` names their column.
     """
     start, stop = row_range(len(ids), comm.size, comm.rank)
     folder.mkdir(parents=True, exist_ok=True)
     vectors = rows[: stop - start].detach().cpu().numpy()
-    shard = write_shard(folder, comm.rank, ids[start:stop], vectors) if stop > start else None
+    shard = write_shard(folder, comm.rank, ids[start:stop], vectors, key=key) if stop > start else None
     shards = comm.gather_objects(shard)
     if comm.rank == 0:
-        write_manifest(folder, [s for s in shards if s is not None], about, ordered=True)
+        write_manifest(folder, [s for s in shards if s is not None], {"key": key, **about}, ordered=True)
+
+
+def write_serving(
+    folder: Path, dataset: Dataset, users: Tensor, items: Tensor, comm: Comm, about: dict[str, Any]
+) -> None:
+    """`items/` and `users/` below `folder`: the rows that ranking uses, whose inner products are the model's scores.
+
+    `users` [m_users, k] and `items` [m_items, k] are this worker's rows, as `Backbone.ranking_rows` returns them.
+    """
+    write_vectors(folder / "items", dataset.item_ids, items, comm, about)
+    write_vectors(folder / "users", dataset.user_ids, users, comm, about, key="user_id")
 
 
 def write_recommendations(path: Path, dataset: Dataset, evaluation: Evaluation, comm: Comm) -> None:

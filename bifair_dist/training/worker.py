@@ -19,7 +19,13 @@ from bifair_dist.tracking import open_tracker
 from bifair_dist.training.checkpoints import Checkpoints, Saved
 from bifair_dist.training.evaluator import Evaluation, Evaluator, Split
 from bifair_dist.training.lease import Owner, check_fence
-from bifair_dist.training.outputs import write_json, write_projector, write_recommendations, write_vectors
+from bifair_dist.training.outputs import (
+    write_json,
+    write_projector,
+    write_recommendations,
+    write_serving,
+    write_vectors,
+)
 from bifair_dist.training.phases import phases_of
 from bifair_dist.training.problem import Problem, load_problem
 from bifair_dist.training.run_log import RunLog, flat_numbers
@@ -151,6 +157,10 @@ def _write(folder: Path, problem: Problem, state: State, test: Evaluation, metri
         users, z = problem.ranking_model.own_rows(state.z)
         write_vectors(folder / "user_embeddings", dataset.user_ids, users, comm, about)
     write_vectors(folder / "item_representations", dataset.item_ids, z, comm, about)
+    with torch.no_grad():
+        write_serving(
+            folder / "serving", dataset, *problem.ranking_model.ranking_rows(state.theta, state.z), comm, about
+        )
     write_recommendations(folder / "recommendations.parquet", dataset, test, comm)
     if comm.rank == 0:
         write_projector(folder / "projector.safetensors", state.theta)

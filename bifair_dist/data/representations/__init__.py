@@ -101,13 +101,19 @@ def rows_per_shard(dim: int, dtype: str) -> int:
 
 
 def write_shard(
-    folder: str | Path, number: int, item_ids: Ids, vectors: npt.NDArray[np.floating], *, dtype: str = ""
+    folder: str | Path,
+    number: int,
+    item_ids: Ids,
+    vectors: npt.NDArray[np.floating],
+    *,
+    dtype: str = "",
+    key: str = "item_id",
 ) -> dict[str, Any]:
     """Write `part-<number>.parquet` and return its entry for the manifest: file, rows, dim, dtype and sha256.
 
     `vectors` [n, d] are rounded to `dtype` (float16, bfloat16, float32, float64; empty: as they come). Several writers
     may share a folder, each with numbers of its own; one of them calls `write_manifest` at the end. Raises `UserError`
-    where a value is too large for `dtype`.
+    where a value is too large for `dtype`. `key` names the column of ids; where it is another, the manifest has it as `key`.
     """
     folder, dtype = Path(folder), dtype or str(vectors.dtype)
     folder.mkdir(parents=True, exist_ok=True)
@@ -118,9 +124,8 @@ def write_shard(
     if dtype != str(vectors.dtype):
         _check_range(stored, vectors, item_ids, dtype)
     flat = pa.array(np.ascontiguousarray(stored).reshape(-1))
-    table = pa.table(
-        {"item_id": as_arrow(item_ids).cast(pa.string()), "vector": pa.FixedSizeListArray.from_arrays(flat, dim)}
-    )
+    ids = as_arrow(item_ids).cast(pa.string())
+    table = pa.table({key: ids, "vector": pa.FixedSizeListArray.from_arrays(flat, dim)})
     path = folder / f"part-{number:05d}.parquet"
     temporary = path.with_suffix(f".{os.getpid()}.part")
     group = max(1, GROUP_BYTES // max(1, dim * stored.itemsize))

@@ -46,7 +46,7 @@ def write_manifest(
 
 
 def read_manifest(folder: str | Path) -> dict[str, Any]:
-    """The manifest of a folder, checked for its form; `ordered` is there in any version. Raises `UserError`."""
+    """The manifest of a folder, checked for its form; `ordered` and `key` (the column of ids) are there in any version. Raises `UserError`."""
     path = Path(folder) / "manifest.json"
     if not path.is_file():
         raise UserError(
@@ -69,7 +69,7 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
         raise UserError(f"{path}: rows is {manifest['rows']}, but its shards have another sum; embed again")
     for shard in manifest["shards"]:
         inside(shard["file"], str(path))
-    return {**manifest, "ordered": version > 1 and manifest.get("ordered") is True}
+    return {"key": "item_id", **manifest, "ordered": version > 1 and manifest.get("ordered") is True}
 
 
 def sha256(path: Path) -> str:

@@ -132,9 +132,9 @@ def stored_ids(folder: Path, manifest: Mapping[str, Any]) -> pa.Array:
     parts = []
     for shard in manifest["shards"]:
         with open_shard(folder, shard, manifest) as file:
-            parts.append(as_arrow(file.read(columns=["item_id"])["item_id"]))
+            parts.append(as_arrow(file.read(columns=[manifest["key"]])[manifest["key"]]))
         if parts[-1].null_count:
-            raise UserError(f"{folder / shard['file']}: a row has no item_id; make the representations again")
+            raise UserError(f"{folder / shard['file']}: a row has no {manifest['key']}; make the representations again")
     return pa.concat_arrays(parts) if parts else as_arrow([])
 
 
@@ -158,7 +158,7 @@ def open_shard(folder: Path, shard: Mapping[str, Any], manifest: Mapping[str, An
         reason = str(error).splitlines()[0]
         raise UserError(f"{path}: cannot be read ({reason}); make the representations again") from None
     schema = file.schema_arrow
-    if file.metadata.num_rows != shard["rows"] or not {"item_id", "vector"} <= set(schema.names):
+    if file.metadata.num_rows != shard["rows"] or not {manifest["key"], "vector"} <= set(schema.names):
         raise UserError(f"{path}: rows or columns differ from manifest.json; embed again")
     column = schema.field("vector").type
     element = pa.from_numpy_dtype(STORED[manifest["dtype"]])
@@ -174,11 +174,11 @@ def read_group(
 ) -> tuple[pa.Array, npt.NDArray[np.generic]]:
     """Ids and vectors [n, d] of one row group, the vectors as they are stored. Raises `UserError`."""
     try:
-        table = file.read_row_group(group, columns=["item_id", "vector"])
+        table = file.read_row_group(group, columns=[manifest["key"], "vector"])
     except (OSError, pa.ArrowException) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"{path}: cannot be read ({reason}); make the representations again") from None
-    ids, column = as_arrow(table["item_id"]), table["vector"].combine_chunks()
+    ids, column = as_arrow(table[manifest["key"]]), table["vector"].combine_chunks()
     values = column.flatten()
     if ids.null_count or column.null_count or values.null_count:
         raise UserError(f"{path}: an id or a value of a vector is missing; make the representations again")

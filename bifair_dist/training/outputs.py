@@ -32,7 +32,7 @@ def write_vectors(
 ) -> None:
     """A representations folder: every worker writes its own rows [m, d] as a shard, the first one the manifest.
 
-    `ids` are all of them, of items (`item_representations/`) or of users (`user_embeddings/`); `key` names their column.
+    `ids` are all of them, of items (`item_representations/`) or of users (`user_embeddings/`), in the column `key`.
     """
     start, stop = row_range(len(ids), comm.size, comm.rank)
     folder.mkdir(parents=True, exist_ok=True)

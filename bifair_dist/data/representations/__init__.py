@@ -113,7 +113,7 @@ def write_shard(
 
     `vectors` [n, d] are rounded to `dtype` (float16, bfloat16, float32, float64; empty: as they come). Several writers
     may share a folder, each with numbers of its own; one of them calls `write_manifest` at the end. Raises `UserError`
-    where a value is too large for `dtype`. `key` names the column of ids; where it is another, the manifest has it as `key`.
+    where a value is too large for `dtype`. `key` names the column of ids; the manifest has it where it is another.
     """
     folder, dtype = Path(folder), dtype or str(vectors.dtype)
     folder.mkdir(parents=True, exist_ok=True)

@@ -46,7 +46,10 @@ def write_manifest(
 
 
 def read_manifest(folder: str | Path) -> dict[str, Any]:
-    """The manifest of a folder, checked for its form; `ordered` and `key` (the column of ids) are there in any version. Raises `UserError`."""
+    """The manifest of a folder, checked for its form. Raises `UserError`.
+
+    `ordered` and `key` (the name of the column of ids) are there in any version.
+    """
     path = Path(folder) / "manifest.json"
     if not path.is_file():
         raise UserError(

@@ -15,6 +15,7 @@ function of theta as that of `bifair_dist.model.alpharec` (tests/benchmarks/test
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -66,15 +67,17 @@ class Reference(nn.Module):
         self.layers, self.tau, self.batch, self.negatives = layers, tau, batch, negatives
         h, d = theta["w1"].shape
         k = theta["w2"].shape[0]
-        self.projector = nn.Sequential(
-            nn.Linear(d, h, dtype=z.dtype), nn.LeakyReLU(0.01), nn.Linear(h, k, dtype=z.dtype)
-        )
+        like: dict[str, Any] = {"dtype": z.dtype, "device": z.device}
+        self.projector = nn.Sequential(nn.Linear(d, h, **like), nn.LeakyReLU(0.01), nn.Linear(h, k, **like))
         names = {"0.weight": "w1", "0.bias": "b1", "2.weight": "w2", "2.bias": "b2"}
         self.projector.load_state_dict({name: theta[ours] for name, ours in names.items()})
         self.user_degree = torch.bincount(user, minlength=n_users)
         item_degree = torch.bincount(item, minlength=len(z))
         self.item_inputs = z
-        sums = z.new_zeros(n_users, d).index_add(0, user, z[item])
+        of_users = torch.sparse_coo_tensor(
+            torch.stack([user, item]), z.new_ones(len(user)), (n_users, len(z)), check_invariants=False
+        )
+        sums = of_users @ z
         self.user_inputs = sums / self.user_degree.clamp(min=1).unsqueeze(1)
         rows, columns = torch.cat([user, item + n_users]), torch.cat([item + n_users, user])
         degree = torch.cat([self.user_degree, item_degree]).to(z.dtype)
@@ -83,7 +86,7 @@ class Reference(nn.Module):
         index = torch.stack([rows, columns])
         self.adjacency = torch.sparse_coo_tensor(index, values, (size, size), check_invariants=False).coalesce()
         self.optimizer = torch.optim.Adam(self.parameters(), lr)
-        self.rng = torch.Generator().manual_seed(0)
+        self.rng = torch.Generator(z.device).manual_seed(0)
 
     def nodes(self) -> Tensor:
         """Outputs of all nodes, users first: [U + N, k]."""
@@ -106,13 +109,14 @@ class Reference(nn.Module):
 
     def draw(self) -> Draw:
         """A batch of random pairs with uniform negatives."""
-        chosen = torch.randint(self.user.numel(), (self.batch,), generator=self.rng)
-        negatives = torch.randint(self.n_items, (self.batch, self.negatives), generator=self.rng)
+        chosen = torch.randint(self.user.numel(), (self.batch,), generator=self.rng, device=self.user.device)
+        shape = (self.batch, self.negatives)
+        negatives = torch.randint(self.n_items, shape, generator=self.rng, device=self.user.device)
         return Draw(self.user[chosen], self.item[chosen], negatives)
 
-    def step(self) -> float:
-        """One optimiser step on a fresh batch; returns its loss."""
-        loss = self.loss(self.draw())
+    def step(self, draw: Draw | None = None) -> float:
+        """One optimiser step on `draw`, a fresh one unless given; returns its loss."""
+        loss = self.loss(draw or self.draw())
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
-from bifair_dist.data.dataset import Dataset
 from bifair_dist.errors import UserError
 from bifair_dist.evaluation.groups import GroupMembership
+
+if TYPE_CHECKING:  # reading one needs pyarrow, ranking does not
+    from bifair_dist.data.dataset import Dataset
 
 
 def read_lists(path: Path, dataset: Dataset, k: int) -> tuple[Tensor, Tensor]:

@@ -24,8 +24,8 @@ ITEMS = 1 << 12
 """Items of a tile."""
 TILE = 1 << 20
 """Scores of a tile: 4 MiB in float32; from 2^20 to 2^21 the product was fastest on the project's machine."""
-ON_GPU = 1 << 6
-"""Times these sizes on a GPU, where every tile is several kernel launches and a wait: not measured."""
+GPU_ITEMS, GPU_TILE = 1 << 18, 1 << 26
+"""Both on a GPU, where every tile is several kernel launches and a wait; `benchmarks/gpu.py` tries others."""
 
 
 def product_topk(a: Tensor, b: Tensor, k: int, masked: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
@@ -43,9 +43,9 @@ def product_topk(a: Tensor, b: Tensor, k: int, masked: tuple[Tensor, Tensor]) ->
     Raises:
         ValueError: a score is nan.
     """
-    larger = 1 if b.device.type == "cpu" else ON_GPU
-    width = min(ITEMS * larger, max(len(b), 1))
-    height = max(TILE * larger // width, 1)
+    items, scores = (ITEMS, TILE) if b.device.type == "cpu" else (GPU_ITEMS, GPU_TILE)
+    width = min(items, max(len(b), 1))
+    height = max(scores // width, 1)
     tile = b.new_empty(min(height, len(a)) * width)  # one memory for all: fresh pages cost as much as the product
     bounds = [*range(0, len(a), height), len(a)]
     cuts = torch.searchsorted(masked[0], torch.tensor(bounds, device=masked[0].device)).tolist()

@@ -57,7 +57,7 @@ def build_graph(user: Tensor, item: Tensor, n_users: int, n_items: int, dtype: t
     """
     small = torch.int32 if max(user.numel(), n_users, n_items) < 2**31 - 1 else torch.int64
     users, items = Csr.of(user, item, n_users), Csr.of(item, user, n_items)
-    ones = torch.ones(users.columns.numel(), dtype=dtype)
+    ones = torch.ones(users.columns.numel(), dtype=dtype, device=user.device)
 
     def matrix(rows: Csr, n_rows: int, n_columns: int) -> Tensor:
         return torch.sparse_csr_tensor(

@@ -21,9 +21,9 @@ from bifair_dist.errors import run_job
 def main() -> None:
     """Read the settings, then rank."""
     settings = parse(RecommendSettings(), description=__doc__ or "")
-    from bifair_dist.training.recommend import recommend
+    from bifair_dist.serving.lists import write_lists
 
-    recommend(settings)
+    write_lists(settings)
 
 
 if __name__ == "__main__":

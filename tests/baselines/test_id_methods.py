@@ -13,7 +13,7 @@ from bifair_dist.config import TrainSettings, override
 from bifair_dist.config.recommend import RecommendSettings
 from bifair_dist.data.dataset import read_dataset
 from bifair_dist.errors import UserError
-from bifair_dist.training.recommend import recommend
+from bifair_dist.serving.lists import write_lists
 
 LONG = {"training.max_epochs": 30, "training.eval_every": 15, "training.theta_lr": 0.02, "model.l2": 1e-3}
 PUBLISHED = {"model.loss": "bpr", "model.negatives": 1, "model.negative_sampling": "per_example"}
@@ -34,7 +34,7 @@ def test_trains_and_ranks(small: Small, tmp_path: Path, method: str, loss: str) 
     assert items.shape == (dataset.n_items, 6) and users.shape == (dataset.n_users, 6)
     # The lists come back from the run folder alone, so the users' vectors are in it.
     settings = override(RecommendSettings(), {"run": str(done), "output": str(tmp_path / "lists.csv"), "k": 20})
-    lists = recommend(override(settings, {"exclude": "valid"}))
+    lists = write_lists(override(settings, {"exclude": "valid"}))
     test = pd.read_parquet(done / "recommendations.parquet")
     both = test.merge(lists, on=["user_id", "rank"])
     assert len(both) == len(test) and (both["item_id_x"] == both["item_id_y"]).mean() > 0.999

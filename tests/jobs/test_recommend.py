@@ -61,7 +61,7 @@ def test_whom_one_asks_for_what_they_have_not(job: Job, done: Path, small: Small
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("--users", "nobody"), "'nobody' is no user of"),
+        (("--users", "nobody"), "'nobody' is no user of the run"),
         (("--output", "lists.txt"), "end it in .parquet or .csv"),
         (("--users_file", "nowhere.txt"), "nowhere.txt: No such file"),
     ],

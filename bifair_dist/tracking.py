@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import logging
 import math
 import os
@@ -28,19 +29,27 @@ if TYPE_CHECKING:
 
 RUN_ID_FILE = "mlflow_run_id"
 _BATCH = 100  # MLflow takes at most 100 parameters and 1,000 metrics in one call
+_LONGEST_NAME = 250
+_UNSAFE = re.compile(
+    r"[^\w\-. /]"  # also @ and :, which stand for something in the name
+    r"|_(?=at[_@])"  # or "a_at_b" would be "a@b"
+    r"|(?<=/)/|^/|/$"  # an empty part of a path
+    r"|(?<![^/])\.(?=\.?(?:/|$))|^\.(?=\.)"  # the parts "." and "..", and a name that begins with ".."
+)
 
 
 class Tracker:
     """A run's records. Used as a context: FINISHED at the end, FAILED after an exception, KILLED after Ctrl-C.
 
     Without a client (tracking disabled, or not rank 0) every call does nothing. A server that fails in the middle of
-    training costs one warning, not the training.
+    training costs one warning, not the training; one name or value that it refuses costs only itself.
     """
 
     def __init__(self, client: MlflowClient | None = None, run_id: str = "") -> None:
         self._client, self.run_id = client, run_id
+        self._failed = False
         self._known: dict[str, str] = {}
-        self._names: dict[str, str] = {}
+        self._refused: set[str] = set()
         self._last_step: dict[str, int] = {}
         if client is not None:
             data = client.get_run(run_id).data
@@ -53,13 +62,13 @@ class Tracker:
             return
         from mlflow.entities import Param
 
-        new = [Param(self._name(k), str(v)[:6000]) for k, v in values.items() if self._name(k) not in self._known]
+        new = [Param(safe_name(k), str(v)[:6000]) for k, v in values.items() if safe_name(k) not in self._known]
         for start in range(0, len(new), _BATCH):
-            self._try("log_batch", params=new[start : start + _BATCH])
+            self._batch("params", new[start : start + _BATCH])
         self._known |= {p.key: p.value for p in new}
 
     def metrics(self, values: Mapping[str, float], step: int) -> None:
-        """Write one point for each metric, at `step`. Characters that MLflow refuses in names become `_`, @ `_at_`."""
+        """Write one point for each metric, at `step`, under its `safe_name`. Points that are nan are left out."""
         if self._client is None:
             return
         from mlflow.entities import Metric
@@ -67,12 +76,12 @@ class Tracker:
         now = time.time_ns() // 1_000_000
         points = []
         for key, value in values.items():
-            name = self._name(key)
+            name = safe_name(key)
             if step > self._last_step.get(name, -1) and not math.isnan(value):
                 points.append(Metric(name, float(value), now, step))
                 self._last_step[name] = step
         for start in range(0, len(points), 10 * _BATCH):
-            self._try("log_batch", metrics=points[start : start + 10 * _BATCH])
+            self._batch("metrics", points[start : start + 10 * _BATCH])
 
     def artifact(self, path: str | Path, folder: str | None = None) -> None:
         """Keep a file, or a folder with all in it, among the run's artifacts."""
@@ -80,7 +89,8 @@ class Tracker:
         self._try("log_artifacts" if path.is_dir() else "log_artifact", str(path), folder)
 
     def finish(self, status: str = "FINISHED") -> None:
-        """End the run as FINISHED, FAILED or KILLED."""
+        """End the run as FINISHED, FAILED or KILLED; also after a failure, or it would stay RUNNING for ever."""
+        self._failed = False
         self._try("set_terminated", status=status)
         self._client = None
 
@@ -91,25 +101,61 @@ class Tracker:
         interrupted = kind is not None and issubclass(kind, KeyboardInterrupt)
         self.finish("FINISHED" if kind is None else "KILLED" if interrupted else "FAILED")
 
-    def _name(self, key: str) -> str:
-        """`key` in the characters that MLflow allows; two keys never share a name."""
-        if key not in self._names:
-            name = base = re.sub(r"[^\w\-. /]", "_", key.replace("@", "_at_"), flags=re.ASCII)
-            taken = set(self._names.values())
-            number = 2
-            while name in taken:
-                name, number = f"{base}_{number}", number + 1
-            self._names[key] = name
-        return self._names[key]
+    def _batch(self, kind: str, entries: list[Any]) -> None:
+        """One call for all entries; where MLflow refuses one of them, one call for each, and a warning for the refused.
+
+        A refused call writes nothing of its batch, so without this one bad name would cost all the others.
+        """
+        from mlflow.exceptions import MlflowException
+
+        entries = [entry for entry in entries if entry.key not in self._refused]
+        if self._client is None or self._failed or not entries:
+            return
+        try:
+            self._client.log_batch(self.run_id, **{kind: entries})
+        except MlflowException as error:
+            if error.error_code != "INVALID_PARAMETER_VALUE":
+                self._stop(error)
+            elif len(entries) == 1:
+                self._refused.add(entries[0].key)
+                print(f"warning: MLflow refused '{entries[0].key[:100]}': {_reason(error)}", file=sys.stderr)
+            else:
+                for entry in entries:
+                    self._batch(kind, [entry])
+        except Exception as error:
+            self._stop(error)
 
     def _try(self, method: str, *arguments: Any, **named: Any) -> None:
-        if self._client is None:
+        if self._client is None or self._failed:
             return
         try:
             getattr(self._client, method)(self.run_id, *arguments, **named)
         except Exception as error:
+            self._stop(error)
+
+    def _stop(self, error: Exception) -> None:
+        if not self._failed:
             print(f"warning: MLflow stopped: {_reason(error)}; the job goes on without it", file=sys.stderr)
-            self._client = None
+        self._failed = True
+
+
+def safe_name(key: str) -> str:
+    """`key` as a name that MLflow takes; two keys never share one (over 250 characters it ends in a digest).
+
+    MLflow takes letters, digits and `_-. /:`, but no name that a path would normalise (`a//b`, `a/`, `a/../b`). `@`
+    becomes `_at_`; every other character that does not fit becomes `:` and the hex digits of its UTF-8 bytes, as it
+    would with `%` in a URL.
+    """
+    name = _UNSAFE.sub(_escaped, key)
+    if len(name) <= _LONGEST_NAME:
+        return name
+    return f"{name[: _LONGEST_NAME - 34]}::{hashlib.md5(name.encode(), usedforsecurity=False).hexdigest()}"
+
+
+def _escaped(match: re.Match[str]) -> str:
+    if match[0] == "@":
+        return "_at_"
+    return "".join(f":{byte:02X}" for byte in match[0].encode("utf-8", "surrogatepass"))
 
 
 def open_tracker(settings: TrackingSettings, run_folder: str | Path, rank: int = 0, name: str = "") -> Tracker:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from bifair_dist import tracking
 from bifair_dist.config import TrackingSettings, TrainSettings, flatten
 from bifair_dist.errors import UserError
-from bifair_dist.tracking import RUN_ID_FILE, Tracker, close_tracker, open_child, open_tracker, tag_run
+from bifair_dist.tracking import RUN_ID_FILE, Tracker, close_tracker, open_child, open_tracker, safe_name, tag_run
 
 SETTINGS = TrackingSettings()
 
@@ -96,10 +100,52 @@ def test_interrupted_is_killed_and_a_lost_run_is_made_anew(folder: Path) -> None
         assert newer.run_id not in (new.run_id, "f" * 32)
 
 
+def unescaped(name: str) -> str:
+    """The key of a `safe_name` that was not shortened."""
+    return re.sub(r"(?::[0-9A-F]{2})+", lambda m: bytes.fromhex(m[0].replace(":", "")).decode(), name)
+
+
+@given(st.text(alphabet="_at@:/. x%é😀", min_size=1, max_size=12) | st.text(min_size=1, max_size=300))
+def test_every_key_gets_a_name_of_its_own_that_mlflow_takes(key: str) -> None:
+    from mlflow.utils.validation import _validate_metric_name
+
+    name = safe_name(key)
+    _validate_metric_name(name)
+    assert len(name) <= 250
+    if "::" not in name:  # one to one: the key follows from the name
+        parts = re.split(r"(_at_)", name)
+        assert "".join("@" if part == "_at_" else unescaped(part) for part in parts) == key
+    if re.fullmatch(r"[\w.-]+(/[\w.-]+)*", key, re.ASCII) and ".." not in key and "/." not in key and "_at_" not in key:
+        assert name == key or key.startswith(".") or len(key) > 250  # ordinary names stay as they are
+
+
+def test_long_names_stay_apart() -> None:
+    one, two = safe_name("x" * 300), safe_name("x" * 299 + "y")
+    assert one != two and len(one) == len(two) == 250
+
+
 def test_names_mlflow_refuses_stay_apart(folder: Path) -> None:
+    labels = ["Children's", "Children&s", "Home / Kitchen /", "AC/DC", "Foo//Bar", "..", "/", "日本語", "😀", "N/A"]
     with open_tracker(SETTINGS, folder) as tracker:
-        tracker.metrics({"genre/Children's": 1.0, "genre/Children&s": 2.0, "Sci-Fi, é": 3.0, "x": float("nan")}, 1)
-    assert runs_of(folder)[0].data.metrics == {"genre/Children_s": 1.0, "genre/Children_s_2": 2.0, "Sci-Fi_ _": 3.0}
+        tracker.metrics({f"genre/{label}": float(n) for n, label in enumerate(labels)} | {"x": float("nan")}, 1)
+    (run,) = runs_of(folder)
+    assert run.info.status == "FINISHED"
+    assert run.data.metrics == {safe_name(f"genre/{label}"): float(n) for n, label in enumerate(labels)}
+    assert "genre/Children:27s" in run.data.metrics and "genre/AC/DC" in run.data.metrics
+
+
+def test_a_refused_name_costs_only_itself(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(tracking, "safe_name", lambda key: key)  # as if a server were stricter than ours
+    with open_tracker(SETTINGS, folder) as tracker:
+        for step in (1, 2):
+            tracker.metrics({"a": 1.0, "bad/": 2.0, "b": 3.0}, step)
+        tracker.params({"p": 1, "no?": 2})
+    (run,) = runs_of(folder)
+    assert (run.data.metrics, run.data.params, run.info.status) == ({"a": 1.0, "b": 3.0}, {"p": "1"}, "FINISHED")
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split(":")[1] for line in lines] == [" MLflow refused 'bad/'", " MLflow refused 'no?'"]
 
 
 def test_many_parameters_and_metrics(folder: Path) -> None:
@@ -145,9 +191,14 @@ def test_store_that_fails_later_costs_a_warning(capsys: pytest.CaptureFixture[st
         def log_batch(self, *_: Any, **__: Any) -> None:
             raise ConnectionError("server gone")
 
+        def set_terminated(self, _: str, status: str) -> None:
+            ended.append(status)
+
+    ended: list[str] = []
     with Tracker(Broken(), "id") as tracker:  # type: ignore[arg-type]
         tracker.metrics({"loss": 1.0}, 1)
         tracker.metrics({"loss": 1.0}, 2)
+    assert ended == ["FINISHED"]  # it may have been a single call that failed: the run must not stay RUNNING
     assert capsys.readouterr().err == "warning: MLflow stopped: server gone; the job goes on without it\n"
 
 

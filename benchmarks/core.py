@@ -63,9 +63,15 @@ class Problem:
         graph = build_graph(pairs.user, pairs.item, size.users, size.items)
         known = Csr.of(pairs.user, pairs.item, size.users).to("cpu")
         sampler = BatchSampler(
-            pairs.user.cpu(), pairs.item.cpu(), size.items, batch_size=BATCH, negatives=min(NEGATIVES, size.items),
-            shared=True, known=known, seed=0,
-        )  # fmt: skip
+            pairs.user.cpu(),
+            pairs.item.cpu(),
+            size.items,
+            batch_size=min(BATCH, size.pairs // 8),
+            negatives=min(NEGATIVES, size.items),
+            shared=True,
+            known=known,
+            seed=0,
+        )
         return cls(size, device, pairs, graph, known, sampler, comm or Comm())
 
     def step(
@@ -99,12 +105,19 @@ class Problem:
             catalogue_sizes=membership.sizes,
         )
         return BilevelStep(
-            model=model, outer_model=outer, theta=inner.theta, z=z, places=Workers(self.comm, inner, None),
+            model=model,
+            outer_model=outer,
+            theta=inner.theta,
+            z=z,
+            places=Workers(self.comm, inner, None),
             theta_optimizer=torch.optim.Adam(inner.parameters(), LR, fused=True),
             z_optimizer=torch.optim.Adam([z], LR, fused=True) if bilevel else None,
-            balance=balance if bilevel else None, membership=membership if bilevel else None,
-            method=method, xi=XI, eps=EPS,
-        )  # fmt: skip
+            balance=balance if bilevel else None,
+            membership=membership if bilevel else None,
+            method=method,
+            xi=XI,
+            eps=EPS,
+        )
 
 
 TINY = Size(300, 200, 4_000, 32)

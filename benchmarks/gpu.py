@@ -135,7 +135,9 @@ def steps(meter: Meter, problem: Problem, found: Found) -> None:
         size, pairs = problem.size, problem.pairs
         step = problem.step(bilevel=False)
         theta = init_theta(size.width, hidden, OUTPUT, "mlp", 0)
-        theirs = Reference(pairs.user, pairs.item, size.users, step.z.detach(), theta, negatives=NEGATIVES)
+        theirs = Reference(
+            pairs.user, pairs.item, size.users, step.z.detach(), theta, batch=batches[0].size, negatives=NEGATIVES
+        )
         draw = theirs.draw()
         return lambda: theirs.step(draw)
 

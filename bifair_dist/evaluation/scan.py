@@ -24,8 +24,8 @@ ITEMS = 1 << 12
 """Items of a tile."""
 TILE = 1 << 20
 """Scores of a tile: 4 MiB in float32; from 2^20 to 2^21 the product was fastest on the project's machine."""
-GPU_ITEMS, GPU_TILE = 1 << 18, 1 << 26
-"""Both on a GPU, where every tile is several kernel launches and a wait; `benchmarks/gpu.py` tries others."""
+GPU_ITEMS, GPU_TILE = 1 << 16, 1 << 28
+"""Both on a GPU, where a tile is several launches and a wait: the fastest measured (benchmarks/results/gpu.md)."""
 
 
 def product_topk(a: Tensor, b: Tensor, k: int, masked: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:

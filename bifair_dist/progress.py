@@ -22,6 +22,17 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
+def time_left(done: float, total: float, seconds: float) -> str:
+    """How long the rest takes, as `duration` says it, where `done` of `total` took `seconds`; `?` before the first."""
+    return duration(seconds / done * (total - done)) if done > 0 else "?"
+
+
+def rate(done: float, seconds: float) -> str:
+    """`done` a second: whole from 10 on, else two digits."""
+    value = done / seconds if seconds > 0 else 0.0
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
+
+
 class Progress:
     """Counts work done and prints a line at most every `every` seconds, and one at the end.
 
@@ -61,22 +72,21 @@ class Progress:
         """Print where it stands, now."""
         self._last = self._clock()
         elapsed, fresh = self.seconds, self.done - self._first
-        rate = fresh / elapsed if elapsed > 0 else 0.0
         parts = [f"{self.what}: {self.done:,}"]
         if self.total is not None:
             parts[0] += f"/{self.total:,} {self.unit} ({100 * self.done / max(self.total, 1):.0f} %)"
         else:
             parts[0] += f" {self.unit}"
-        parts.append(f"{_rate(rate)} {self.unit}/s")
-        if self.total is not None and rate > 0:
-            parts.append(f"{duration((self.total - self.done) / rate)} left")
+        parts.append(f"{rate(fresh, elapsed)} {self.unit}/s")
+        if self.total is not None and fresh > 0:
+            parts.append(f"{time_left(fresh, self.total - self._first, elapsed)} left")
         self._print(", ".join(parts + ([note] if note else [])))
 
     def finish(self, note: str = "") -> None:
         """Print the last line: the work done, its time and its rate."""
         fresh = self.done - self._first
-        rate = fresh / self.seconds if self.seconds > 0 else 0.0
-        line = f"{self.what}: {self.done:,} {self.unit} in {duration(self.seconds)} ({_rate(rate)} {self.unit}/s)"
+        speed = f"{rate(fresh, self.seconds)} {self.unit}/s"
+        line = f"{self.what}: {self.done:,} {self.unit} in {duration(self.seconds)} ({speed})"
         self._print(f"{line}, {note}" if note else line)
 
     def __enter__(self) -> Progress:
@@ -89,7 +99,3 @@ class Progress:
     def _print(self, line: str) -> None:
         if not self._quiet:
             print(line, file=self._stream or sys.stdout, flush=True)
-
-
-def _rate(rate: float) -> str:
-    return f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"

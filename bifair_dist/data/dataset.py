@@ -8,7 +8,6 @@ labels).
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from bifair_dist.errors import UserError, inside
+from bifair_dist.files import sha256
 
 FORMAT = "bifair-dataset"
 FORMAT_VERSION = 1
@@ -123,12 +123,6 @@ def read_dataset(folder: str | Path, *, verify: bool = True) -> Dataset:
         groups,
         manifest,
     )
-
-
-def sha256(path: Path) -> str:
-    """Hex SHA-256 of a file."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

@@ -16,8 +16,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import bifair_dist
-from bifair_dist.data.dataset import FORMAT, FORMAT_VERSION, SPLITS, GroupTable, Interactions, sha256
+from bifair_dist.data.dataset import FORMAT, FORMAT_VERSION, SPLITS, GroupTable, Interactions
 from bifair_dist.errors import UserError
+from bifair_dist.files import sha256
 
 ROW_GROUP = 1 << 20  # rows written at a time: bounds the memory spent on strings
 

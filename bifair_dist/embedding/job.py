@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bifair_dist.config import EmbedSettings, flatten
-from bifair_dist.data.representations import read_manifest, sha256
+from bifair_dist.data.representations import read_manifest
 from bifair_dist.embedding.assemble import assemble
 from bifair_dist.embedding.items import count_rows, read_unit, unit_ranges
 from bifair_dist.embedding.models import Model, resolve
@@ -30,6 +30,7 @@ from bifair_dist.embedding.staging import Staging, split_failures
 from bifair_dist.embedding.texts import Template, check_template
 from bifair_dist.embedding.tokens import Tokens
 from bifair_dist.errors import UserError
+from bifair_dist.files import sha256
 from bifair_dist.progress import Progress, duration
 from bifair_dist.tracking import open_tracker
 

@@ -21,6 +21,7 @@ from bifair_dist.config.embed import EmbedSettings
 from bifair_dist.embedding.model_files import Files, read_files
 from bifair_dist.embedding.presets import PACKAGE, PRESETS, Matryoshka, Preset, find_preset
 from bifair_dist.errors import UserError
+from bifair_dist.files import sha256
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -95,9 +96,7 @@ def files_hash(folder: Path) -> str:
     """SHA-256 over names and contents of the files that make the vectors: weights, tokenizer, settings, own code."""
     total = hashlib.sha256()
     for path in _hashed_files(folder):
-        with path.open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
-        total.update(f"{path.relative_to(folder).as_posix()}:{digest}\n".encode())
+        total.update(f"{path.relative_to(folder).as_posix()}:{sha256(path)}\n".encode())
     return total.hexdigest()
 
 

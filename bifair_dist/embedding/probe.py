@@ -36,7 +36,7 @@ from bifair_dist.evaluation.bootstrap import poisson_weights
 from bifair_dist.evaluation.inequality import coefficient_of_variation, lowest_quarter
 from bifair_dist.evaluation.metrics import summarise, user_columns
 from bifair_dist.parallel.comm import Comm
-from bifair_dist.report.table import number
+from bifair_dist.runs.text import number
 
 SEED = 0  # of the bootstrap: intervals are the same in every run
 REPLICATES = 500

@@ -26,6 +26,7 @@ import pyarrow.parquet as pq
 
 from bifair_dist.embedding.items import ROW
 from bifair_dist.errors import UserError
+from bifair_dist.files import write_json, writing
 
 
 @dataclass(slots=True)
@@ -89,9 +90,7 @@ class Staging:
         else:
             for name in (self.staged, self.checkpoint, self.failed):
                 shutil.rmtree(name, ignore_errors=True)
-            part = path.with_suffix(".part")
-            part.write_text(json.dumps(job, indent=1) + "\n", encoding="utf-8")
-            os.replace(part, path)
+            write_json(path, job, indent=1)
         for name in (self.staged, self.checkpoint, self.failed):
             name.mkdir(exist_ok=True)
         return any(self.staged.iterdir())
@@ -105,9 +104,8 @@ class Staging:
     def write_unit(self, name: str, table: pa.Table) -> None:
         """Stage a unit as Ray Data does, for a job that runs without it: data first, then the record that commits."""
         for folder, part in ((self.staged, table), (self.checkpoint, table.select([ROW]))):
-            temporary = folder / f".{name}.part"
-            pq.write_table(part, temporary)
-            os.replace(temporary, folder / f"{name}.parquet")
+            with writing(folder / f"{name}.parquet") as temporary:
+                pq.write_table(part, temporary)
 
     def drop_uncommitted(self) -> None:
         """Data whose record was not written any more, for a job that runs without Ray Data (which sees to its own)."""
@@ -139,7 +137,6 @@ def split_failures(folder: str, table: pa.Table) -> pa.Table:
     if any(bad):
         lost = table.filter(pa.array(bad)).select([ROW, "item_id", "reason"])
         name = f"{lost[ROW][0].as_py():012d}-{os.getpid()}"
-        temporary = Path(folder) / f".{name}.part"
-        pq.write_table(lost, temporary)
-        os.replace(temporary, Path(folder) / f"{name}.parquet")
+        with writing(Path(folder) / f"{name}.parquet") as temporary:
+            pq.write_table(lost, temporary)
     return table.filter(pa.array([not b for b in bad])).drop_columns(["reason"])

@@ -19,6 +19,7 @@ from bifair_dist.evaluation.groups import GroupMembership
 from bifair_dist.evaluation.inequality import coefficient_of_variation, gini, lowest_quarter, max_min_fairness
 from bifair_dist.evaluation.per_user import GroupValues, PerUser, per_user
 from bifair_dist.parallel.comm import Comm
+from bifair_dist.runs.summary import GroupFigures, Summary
 
 ACCURACY = ("recall", "ndcg", "hit_ratio")
 
@@ -57,31 +58,27 @@ class EvaluationResult:
     coverage: float
     per_user: PerUser
 
-    def to_dict(self) -> dict[str, Any]:
-        """For `metrics.json`: plain numbers, None where a value is not defined.
-
-        `groups.<name>` has `cv`, `min`, `utility` by label (recall), the same with `ndcg_` in front, `empty` (labels
-        in which no user has a test positive: left out of CV and MIN) and, for item groups, `exposure` by label and
-        `mmf`.
-        """
+    def to_summary(self) -> Summary:
+        """The figures as a run folder keeps them: plain numbers, None where a value is not defined."""
         groups = {}
         for table, summary, exposure in zip(self.tables, self.summaries, self.exposures, strict=True):
-            entry: dict[str, Any] = {
-                "cv": _number(summary.cv),
-                "min": _number(summary.minimum),
-                "utility": _by_label(table, summary.utility),
-                "ndcg_cv": _number(summary.ndcg_cv),
-                "ndcg_min": _number(summary.ndcg_minimum),
-                "ndcg_utility": _by_label(table, summary.ndcg_utility),
-                "empty": [table.labels[g] for g in summary.utility.isnan().nonzero()[:, 0].tolist()],
-            }
-            if exposure is not None:
-                entry["exposure"] = _by_label(table, exposure.share)
-                entry["mmf"] = _number(exposure.mmf)
-            groups[table.name] = entry
+            groups[table.name] = GroupFigures(
+                cv=_number(summary.cv),
+                minimum=_number(summary.minimum),
+                utility=_by_label(table, summary.utility),
+                ndcg_cv=_number(summary.ndcg_cv),
+                ndcg_minimum=_number(summary.ndcg_minimum),
+                ndcg_utility=_by_label(table, summary.ndcg_utility),
+                empty=tuple(table.labels[g] for g in summary.utility.isnan().nonzero()[:, 0].tolist()),
+                exposure=None if exposure is None else _by_label(table, exposure.share),
+                mmf=None if exposure is None else _number(exposure.mmf),
+            )
         accuracy = {f"{name}@{self.k}": _number(value) for name, value in self.accuracy.items()}
-        rest = {"users": self.users, "groups": groups, "gini": _number(self.gini), "coverage": self.coverage}
-        return {**accuracy, **rest}
+        return Summary(accuracy, groups, self.users, _number(self.gini), self.coverage)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The summary as JSON."""
+        return self.to_summary().to_json()
 
 
 def evaluate(

@@ -7,7 +7,7 @@ from typing import Any
 
 from bifair_dist.report import plots
 from bifair_dist.report.page import Text, figure, table, with_ends
-from bifair_dist.report.table import number
+from bifair_dist.runs.text import number
 
 
 def comparison(content: dict[str, Any]) -> list[str]:

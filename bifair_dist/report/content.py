@@ -17,6 +17,7 @@ from bifair_dist.report.examples import Namer, drift_of, users_of
 from bifair_dist.report.headline import headline
 from bifair_dist.report.measured import Measured, measure
 from bifair_dist.report.run_files import RunFiles
+from bifair_dist.runs import GroupFigures, Validation
 from bifair_dist.training.provenance import data_checksums
 
 HISTORY = ("phase", "epoch", "step", "loss", "best", "weights", "group_losses", "group", "z_drift")
@@ -68,9 +69,9 @@ def _table(dataset: Dataset, name: str) -> dict[str, Any]:
 
 
 def _run(run: RunFiles, dataset: Dataset, settings: ReportSettings) -> dict[str, Any]:
-    found = measure(run.folder, dataset, run.settings.training.k, seed=settings.seed, replicates=settings.replicates)
+    found = measure(run.run, dataset, run.settings.training.k, seed=settings.seed, replicates=settings.replicates)
     namer = Namer(dataset, run.group)
-    before = run.metrics.get("before")
+    before = run.metrics.before
     config = flatten(run.settings)
     usual = flatten(TrainSettings())
     entry: dict[str, Any] = {
@@ -79,18 +80,18 @@ def _run(run: RunFiles, dataset: Dataset, settings: ReportSettings) -> dict[str,
         "rule": run.settings.balance.rule if run.settings.training.balances else None,
         "fairness_strength": run.settings.balance.fairness_strength if run.settings.training.balances else None,
         "group": run.group,
-        "test": run.metrics["test"],
-        "valid": run.metrics["valid"],
-        "before": before,
+        "test": run.metrics.test.to_json(),
+        "valid": run.metrics.valid.to_json(),
+        "before": None if before is None else before.to_json(),
         "intervals": found.intervals,
         "counted_users": found.counts,
         "warnings": run.warnings,
-        "history": [_record(r, run.settings.training.k) for r in run.history],
+        "history": [_record(v, run.settings.training.k) for v in run.history],
     }
     entry["headline"] = headline(entry)
     entry["drift"], missing = _drift(run, dataset, namer, entry)
     entry["users"] = users_of(dataset, namer, found.users, found.after, found.before)
-    entry["provenance"] = {**run.provenance, "dataset_manifest": {
+    entry["provenance"] = {**run.provenance.to_json(), "dataset_manifest": {
         key: dataset.manifest.get(key) for key in ("source", "seed", "options", "checksums")}}  # fmt: skip
     entry["config"] = config
     entry["changed_settings"] = {key: value for key, value in config.items() if value != usual[key]}
@@ -98,11 +99,10 @@ def _run(run: RunFiles, dataset: Dataset, settings: ReportSettings) -> dict[str,
     return entry
 
 
-def _record(record: dict[str, Any], k: int) -> dict[str, Any]:
-    valid, group = record["valid"], record.get("group", "")
-    table = valid["groups"].get(group, {})
-    figures = {f"recall@{k}": valid.get(f"recall@{k}"), "cv": table.get("cv"), "min": table.get("min")}
-    return {**{key: record.get(key) for key in HISTORY}, "valid": figures}
+def _record(validation: Validation, k: int) -> dict[str, Any]:
+    table = validation.valid.groups.get(validation.group, GroupFigures())
+    figures = {f"recall@{k}": validation.valid.accuracy.get(f"recall@{k}"), "cv": table.cv, "min": table.minimum}
+    return {**{key: getattr(validation, key) for key in HISTORY}, "valid": figures}
 
 
 def _drift(
@@ -118,7 +118,7 @@ def _drift(
     known = sorted((value, label) for label, value in utility.items() if value is not None)
     marked = [known[0][1], known[-1][1]] if known else []
     try:
-        vectors = [Vectors(folder, dataset.item_ids) for folder in (first, run.folder / "item_representations")]
+        vectors = [Vectors(folder, dataset.item_ids) for folder in (first, run.run.item_vectors)]
         return drift_of(vectors[0], vectors[1], dataset, namer, marked), []
     except UserError as error:
         return None, [f"How far items moved is left out: {error}."]
@@ -132,13 +132,13 @@ def _notes(run: RunFiles, found: Measured) -> list[str]:
         notes.append(f"Intervals are of {about['users']:,} of the {about['of_users']:,} users, evenly spaced.")
     else:
         for name in (f"recall@{k}", f"ndcg@{k}"):
-            told, now = run.metrics["test"][name], found.figures[name]
+            told, now = run.metrics.test.accuracy[name], found.figures.accuracy[name]
             if abs((told or 0) - (now or 0)) > 1e-6:
                 notes.append(f"The lists give {name} {now:.4f}, metrics.json {told:.4f}: a file was changed since.")
-    then, now = run.provenance.get("data", {}), data_checksums(run.settings)
-    for key, checksum in then.items():
-        if now.get(key) not in (checksum, None):
+    checksums = data_checksums(run.settings)
+    for key, checksum in run.provenance.data.items():
+        if checksums.get(key) not in (checksum, None):
             notes.append(f"The folder of {key} is not the one that the run was trained on: its checksum differs.")
-    if run.metrics.get("before") and found.before is None:
+    if run.metrics.before is not None and found.before is None:
         notes.append("The run kept no lists of the state before, so that changes have no intervals.")
     return notes

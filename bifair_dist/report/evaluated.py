@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,10 @@ from bifair_dist.evaluation.bootstrap import bootstrap_intervals
 from bifair_dist.evaluation.groups import GroupMembership
 from bifair_dist.evaluation.lists import read_groups, read_lists
 from bifair_dist.evaluation.metrics import evaluate
+from bifair_dist.files import write_json
 from bifair_dist.parallel.comm import Comm
-from bifair_dist.report.table import number
+from bifair_dist.runs import Run
+from bifair_dist.runs.text import number
 
 
 def evaluate_lists(settings: EvaluateSettings) -> dict[str, Any]:
@@ -44,7 +45,7 @@ def evaluate_lists(settings: EvaluateSettings) -> dict[str, Any]:
     print("\n".join([*notes, *_table(summary)]), flush=True)
     if settings.output:
         out = Path(settings.output)
-        out.write_text(json.dumps(summary, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+        write_json(out, summary)
         print(f"\nwritten: {out}", flush=True)
     return summary
 
@@ -75,11 +76,9 @@ def _inputs(settings: EvaluateSettings) -> tuple[Path, Dataset]:
     """The file of lists and the dataset."""
     lists, dataset = settings.recommendations, settings.dataset
     if settings.run:
-        run = Path(settings.run)
-        if not (run / "config.yaml").is_file():
-            raise UserError(f"run: {run} is no run folder (it has no config.yaml)")
-        dataset = dataset or load(TrainSettings(), run / "config.yaml").data.dataset
-        lists = lists or str(run / "recommendations.parquet")
+        run = Run.of(settings.run, "run")
+        dataset = dataset or load(TrainSettings(), run.config_file).data.dataset
+        lists = lists or str(run.recommendations)
     if not lists or not dataset:
         raise UserError("give --run, or --recommendations and --dataset")
     return Path(lists), read_dataset(dataset)

@@ -6,7 +6,7 @@ from typing import Any
 
 from bifair_dist.report import plots
 from bifair_dist.report.page import figure, table, with_ends
-from bifair_dist.report.table import change, number
+from bifair_dist.runs.text import change, number
 
 
 def rows_of(run: dict[str, Any], dataset: dict[str, Any], name: str) -> list[dict[str, Any]]:

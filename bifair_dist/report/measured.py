@@ -21,6 +21,7 @@ from bifair_dist.evaluation.lists import index_lists, read_lists
 from bifair_dist.evaluation.metrics import EvaluationResult, evaluate
 from bifair_dist.parallel.comm import Comm
 from bifair_dist.report.evaluated import lists_of, memberships, wanted_pairs
+from bifair_dist.runs import Run, Summary
 
 LEVEL = 0.95
 MOST_USERS = 100_000
@@ -45,10 +46,10 @@ class Measured:
     before: Tensor | None
     intervals: dict[str, Any]
     counts: dict[str, dict[str, int]]
-    figures: dict[str, Any]
+    figures: Summary
 
 
-def measure(folder: Path, dataset: Dataset, k: int, *, seed: int, replicates: int) -> Measured:
+def measure(run: Run, dataset: Dataset, k: int, *, seed: int, replicates: int) -> Measured:
     """Measure the lists in a run folder again. Raises `UserError` where they are not of this dataset."""
     wanted = wanted_pairs(dataset, "test")
     asked = torch.nonzero(wanted.counts() > 0).squeeze(1)
@@ -56,15 +57,15 @@ def measure(folder: Path, dataset: Dataset, k: int, *, seed: int, replicates: in
     looked, sampled = asked[::step].contiguous(), step > 1
     groups = memberships(dataset)
 
-    def result_of(name: str) -> tuple[Tensor, EvaluationResult, dict[str, Any]]:
-        lists = lists_of(looked, *_read(folder / name, dataset, k, looked if sampled else None))
+    def result_of(path: Path) -> tuple[Tensor, EvaluationResult, dict[str, Any]]:
+        lists = lists_of(looked, *_read(path, dataset, k, looked if sampled else None))
         result = evaluate(lists, looked, wanted, groups, n_items=dataset.n_items, comm=Comm(), k=k)
         return lists, result, replicated_figures(result, Comm(), seed=seed, replicates=replicates)
 
-    after, result, figures = result_of("recommendations.parquet")
+    after, result, figures = result_of(run.recommendations)
     before, old, change = None, None, None
-    if (folder / "recommendations_before.parquet").is_file():
-        before, _, old = result_of("recommendations_before.parquet")
+    if run.recommendations_before.is_file():
+        before, _, old = result_of(run.recommendations_before)
         change = _relative(figures, old)
     trees = {"after": figures, "before": old, "change": change}
     intervals = {name: tree and percentile_intervals(tree, LEVEL) for name, tree in trees.items()}
@@ -73,7 +74,7 @@ def measure(folder: Path, dataset: Dataset, k: int, *, seed: int, replicates: in
         for table, values in zip(result.tables, result.per_user.groups, strict=True)
     }
     about = {"level": LEVEL, "replicates": replicates, "users": len(looked), "of_users": len(asked)}
-    return Measured(looked, after, before, {**about, **intervals}, counts, result.to_dict())
+    return Measured(looked, after, before, {**about, **intervals}, counts, result.to_summary())
 
 
 def _read(path: Path, dataset: Dataset, k: int, only: Tensor | None) -> tuple[Tensor, Tensor]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import html
 import math
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from bifair_dist.files import write_text
 from bifair_dist.report.svg import VARIABLES
 
 STYLE = (
@@ -74,9 +74,7 @@ def write_page(path: Path, title: str, parts: Iterable[str]) -> None:
         + "\n".join(part for part in parts if part)
         + "</body></html>\n"
     )
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)
+    write_text(path, text)
 
 
 def figure(svg: str, caption: str) -> str:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import os
 from pathlib import Path
 
 from bifair_dist.config import TrainSettings
 from bifair_dist.config.report import ReportSettings
 from bifair_dist.errors import UserError
+from bifair_dist.files import write_json
 from bifair_dist.report.content import content_of
 from bifair_dist.report.page import write_page
 from bifair_dist.report.run_files import read_run
@@ -33,7 +32,7 @@ def make_report(settings: ReportSettings) -> Path:
     content = content_of([read_run(folder) for folder in folders], settings)
     names = [run["name"] for run in content["runs"]]
     try:
-        _write_data(page.with_suffix(".json"), content)
+        write_json(page.with_suffix(".json"), content, indent=1)
         write_page(page, f"Fairness report: {', '.join(names)}", page_parts(content))
     except OSError as error:
         raise UserError(f"output: {page}: cannot be written ({error.strerror})") from None
@@ -52,9 +51,3 @@ def report_of_training(settings: TrainSettings, folder: Path) -> None:
         print(f"warning: no report was written: {reason} (jobs/report.py tries again)", flush=True)
     else:
         add_artifacts(settings.tracking, folder, (PAGE, DATA))
-
-
-def _write_data(path: Path, content: dict[str, object]) -> None:
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
-    os.replace(part, path)

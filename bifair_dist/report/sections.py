@@ -12,7 +12,7 @@ from bifair_dist.report import plots
 from bifair_dist.report.compared import comparison
 from bifair_dist.report.groups import ends, group_section, percents
 from bifair_dist.report.page import MarkupText, Text, figure, table, value, with_ends
-from bifair_dist.report.table import change, number
+from bifair_dist.runs.text import change, number
 
 ABOUT_FIGURES = (
     "Test pairs. Small: 95 % intervals, bootstrap over users; those of changes compare the same users before and "

@@ -11,30 +11,21 @@ from torch import Tensor
 from bifair_dist.config import TrainSettings, load
 from bifair_dist.data.dataset import Dataset, read_dataset
 from bifair_dist.data.representations import read_rows
-from bifair_dist.errors import UserError
 from bifair_dist.model.alpharec import AlphaRec
 from bifair_dist.model.id_embeddings import IdEmbeddings
 from bifair_dist.model.projector import Theta
 from bifair_dist.model.unseen import Unseen, unseen_of_alpharec, unseen_of_ids
 from bifair_dist.parallel.comm import Comm
+from bifair_dist.runs import Run
 from bifair_dist.serving.recommender import Recommender
 from bifair_dist.training.id_rows import read_ids
 from bifair_dist.training.problem import Problem, load_problem
-from bifair_dist.training.run_folder import is_finished
 
 
-def finished(run: Path) -> TrainSettings:
-    """Settings of the finished run in this folder. Raises `UserError` where there is none."""
-    if not (run / "config.yaml").is_file():
-        raise UserError(f"run: {str(run)!r} is no run folder (it has no config.yaml); give --run FOLDER")
-    if not is_finished(run):
-        raise UserError(f"{run}: this run is not finished; the command that began it goes on with it")
-    return load(TrainSettings(), run / "config.yaml")
-
-
-def recommender_of(run: Path) -> Recommender:
-    """Reads vectors and dataset; Z only where something new is asked for. Raises `UserError`."""
-    settings = finished(run)
+def recommender_of(folder: Path) -> Recommender:
+    """Of the run in a folder: its vectors and dataset; Z only where something new is asked for. Raises `UserError`."""
+    run = Run.finished_in(folder, "run")
+    settings = load(TrainSettings(), run.config_file)
     dataset = read_dataset(settings.data.dataset)
     splits = {"train": dataset.train, "valid": dataset.valid, "test": dataset.test}
     users, items = _vectors(run, settings, dataset)
@@ -43,20 +34,20 @@ def recommender_of(run: Path) -> Recommender:
     return Recommender(*ids, items, users, pairs, lambda: _unseen(run, settings))
 
 
-def _vectors(run: Path, settings: TrainSettings, dataset: Dataset) -> tuple[Tensor, Tensor]:
-    serving, dtype = run / "serving", settings.model.dtype
-    if not serving.is_dir():  # a run of an earlier version
+def _vectors(run: Run, settings: TrainSettings, dataset: Dataset) -> tuple[Tensor, Tensor]:
+    dtype = settings.model.dtype
+    if not run.serving.is_dir():  # a run of an earlier version
         problem = _problem(settings)
         return problem.ranking_model.ranking_rows(*_state(run, problem))
     users, items = (
-        torch.from_numpy(read_rows(serving / name, ids, dtype=dtype))
+        torch.from_numpy(read_rows(run.serving / name, ids, dtype=dtype))
         for name, ids in (("users", dataset.user_ids), ("items", dataset.item_ids))
     )
     return users, items
 
 
 @torch.no_grad()
-def _unseen(run: Path, settings: TrainSettings) -> Unseen:
+def _unseen(run: Run, settings: TrainSettings) -> Unseen:
     problem = _problem(settings)
     model, (theta, z) = problem.ranking_model, _state(run, problem)
     if isinstance(model, IdEmbeddings):
@@ -71,10 +62,10 @@ def _problem(settings: TrainSettings) -> Problem:
     return problem.with_fixed_users(problem.first_z()) if settings.model.users == "frozen" else problem
 
 
-def _state(run: Path, problem: Problem) -> tuple[Theta, Tensor]:
+def _state(run: Run, problem: Problem) -> tuple[Theta, Tensor]:
     """(theta, Z) at the end of the run, all of it."""
     dataset, dtype = problem.dataset, problem.settings.model.dtype
     if problem.settings.training.id_embeddings:
-        return {}, read_ids(run, dataset, dtype)
-    theta = {name: t.to(problem.dtype) for name, t in load_file(run / "projector.safetensors").items()}
-    return theta, torch.from_numpy(read_rows(run / "item_representations", dataset.item_ids, dtype=dtype))
+        return {}, read_ids(run.folder, dataset, dtype)
+    theta = {name: t.to(problem.dtype) for name, t in load_file(run.projector).items()}
+    return theta, torch.from_numpy(read_rows(run.item_vectors, dataset.item_ids, dtype=dtype))

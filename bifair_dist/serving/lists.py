@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pandas as pd
 
 from bifair_dist.config.recommend import RecommendSettings
 from bifair_dist.errors import UserError
-from bifair_dist.serving.from_run import finished, recommender_of
+from bifair_dist.files import writing
+from bifair_dist.runs import Run
+from bifair_dist.serving.from_run import recommender_of
 
 
 def write_lists(settings: RecommendSettings) -> pd.DataFrame:
     """Rank, write the file, return its rows. One process, which holds all vectors. Raises `UserError`."""
-    run, output = Path(settings.run), Path(settings.output)
-    finished(run)
+    run, output = Run.finished_in(settings.run, "run"), Path(settings.output)
     if output.suffix not in (".parquet", ".csv"):
         raise UserError(f"output: {settings.output}: end it in .parquet or .csv")
     users, source = _users(settings)
-    table = recommender_of(run).recommend(users or None, settings.k, exclude=settings.exclude, source=source)
-    part = output.with_name(output.name + ".part")
+    table = recommender_of(run.folder).recommend(users or None, settings.k, exclude=settings.exclude, source=source)
     try:
-        if output.suffix == ".csv":
-            table.to_csv(part, index=False)
-        else:
-            table.to_parquet(part, index=False)
-        os.replace(part, output)
+        with writing(output) as part:
+            if output.suffix == ".csv":
+                table.to_csv(part, index=False)
+            else:
+                table.to_parquet(part, index=False)
     except OSError as error:
         raise UserError(f"output: {output}: {error.strerror}") from None
     print(f"{table['user_id'].nunique():,} users, {len(table):,} rows: {output}", flush=True)

@@ -5,15 +5,14 @@ Started as a process of its own, `python -m bifair_dist.study.cell SETTINGS.yaml
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from bifair_dist.config import TrainSettings, load, override
 from bifair_dist.errors import run_job
+from bifair_dist.runs import Run
 from bifair_dist.study.definition import Point
 from bifair_dist.training.identity import identity
 
@@ -48,9 +47,14 @@ class Cell:
         return Path(self.settings.training.output) / self.settings.training.run_name
 
     @property
+    def run(self) -> Run:
+        """The run, begun or not."""
+        return Run(self.folder)
+
+    @property
     def finished(self) -> bool:
         """Whether the run came to its end."""
-        return (self.folder / "metrics.json").is_file()
+        return self.run.finished
 
     @property
     def label(self) -> str:
@@ -58,16 +62,13 @@ class Cell:
         values = [f"{key.rpartition('.')[2]}={value}" for key, value in self.point.items()]
         return " ".join(w for w in (self.data, self.group, self.method, *values, f"seed {self.seed}") if w)
 
-    def metrics(self) -> dict[str, Any]:
-        """`metrics.json` of the finished run."""
-        return dict(json.loads((self.folder / "metrics.json").read_text(encoding="utf-8")))
-
     def figures(self, split: str, group: str) -> Figures:
         """Of the finished run, for one group table; nan where a figure is not defined."""
-        found, k = self.metrics()[split], self.settings.training.k
-        table = found["groups"][group]
-        values = (found[f"recall@{k}"], found[f"ndcg@{k}"], table["cv"], table["min"])
-        return Figures(*(float("nan") if v is None else float(v) for v in values))
+        metrics = self.run.metrics
+        found = metrics.valid if split == "valid" else metrics.test
+        table = found.groups[group]
+        cv, minimum = (float("nan") if v is None else v for v in (table.cv, table.minimum))
+        return Figures(found.recall, found.ndcg, cv, minimum)
 
 
 def placed(settings: TrainSettings, runs: Path, data: str, method: str) -> TrainSettings:

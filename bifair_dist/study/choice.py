@@ -27,5 +27,5 @@ def choose(cells: Sequence[Cell], group: str, reference: Figures | None, keep: f
     if not done:
         return None
     if reference is None:
-        return max(done, key=lambda cell: cell.metrics()["valid"][f"recall@{cell.settings.training.k}"])
+        return max(done, key=lambda cell: cell.run.metrics.valid.recall)
     return min(done, key=lambda cell: judged(cell.figures("valid", group), reference, keep))

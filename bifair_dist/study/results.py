@@ -13,10 +13,10 @@ from typing import Any
 import pandas as pd
 
 from bifair_dist.data.dataset import Dataset
+from bifair_dist.files import writing
 from bifair_dist.study.cell import Cell
 from bifair_dist.study.definition import Data, Study
 from bifair_dist.study.paired import Replicates, change_interval, mean_replicates
-from bifair_dist.tuning.history import read_history
 from bifair_dist.tuning.pareto import pareto_front
 
 MEASURES = {"recall": "Recall", "ndcg": "NDCG", "cv": "CV", "minimum": "MIN"}
@@ -73,7 +73,7 @@ def entries_of(
             continue
         others = [point for other, points in tried.items() if other != name for point in points]
         on = pareto_front([(-r, cv) for r, cv in [*tried[name], *others]])[: len(tried[name])]
-        seconds = statistics.mean(read_history(cell.folder)[-1]["seconds_per_epoch"] for cell in cells)
+        seconds = statistics.mean(cell.run.history[-1].seconds_per_epoch for cell in cells)
         values = _values(cells, [references[cell.seed] for cell in cells], group, draws)
         entries.append(Entry(name, cells[0].point, cells, values, seconds, tried[name], sum(on)))
     return entries
@@ -149,9 +149,8 @@ def write_trials(path: Path, cells: Sequence[tuple[str, Cell]]) -> None:
             valid, test = (asdict(cell.figures(split, group)) for split in ("valid", "test"))
             figures = {f"valid_{k}": v for k, v in valid.items()} | {f"test_{k}": v for k, v in test.items()}
             rows[group, cell.folder.name] = {**about, **figures, "run": cell.folder.name}
-    part = path.with_name(path.name + ".part")
-    pd.DataFrame(list(rows.values())).to_parquet(part, index=False)
-    part.replace(path)
+    with writing(path) as part:
+        pd.DataFrame(list(rows.values())).to_parquet(part, index=False)
 
 
 def _valid(cell: Cell, group: str) -> tuple[float, float]:

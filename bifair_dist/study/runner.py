@@ -14,7 +14,7 @@ from pathlib import Path
 from bifair_dist.commit import ROOT
 from bifair_dist.config import to_yaml
 from bifair_dist.config.study import StudySettings
-from bifair_dist.progress import duration
+from bifair_dist.progress import duration, time_left
 from bifair_dist.study.cell import Cell
 
 
@@ -48,10 +48,10 @@ class Runner:
                     if seconds is None:
                         continue
                     ended += 1
-                    left = (time.monotonic() - begun) / ended * (len(todo) - ended)
+                    left = time_left(ended, len(todo), time.monotonic() - begun)
                     reason = self.failed.get(cell.folder)
                     state = f"FAILED: {reason}" if reason else f"done in {duration(seconds)}"
-                    print(f"{stage} {ended}/{len(todo)}: {cell.label}: {state}; {duration(left)} left", flush=True)
+                    print(f"{stage} {ended}/{len(todo)}: {cell.label}: {state}; {left} left", flush=True)
             except BaseException:
                 self._stop()
                 raise

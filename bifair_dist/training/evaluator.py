@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from bifair_dist.evaluation.ranking import full_ranking
 from bifair_dist.model.backbone import Backbone
 from bifair_dist.model.projector import Theta
 from bifair_dist.parallel.comm import Comm
+from bifair_dist.runs.summary import Summary
 
 Split = Literal["valid", "test"]
 
@@ -25,7 +26,7 @@ Split = Literal["valid", "test"]
 class Evaluation:
     """Metrics over all users, and this worker's users with their lists: users [u], items and scores [u, k]."""
 
-    summary: dict[str, Any]
+    summary: Summary
     users: Tensor
     items: Tensor
     scores: Tensor
@@ -69,7 +70,7 @@ class Evaluator:
             comm=self.comm,
         )
         result = evaluate(items, mine, wanted, self.groups, n_items=n_items, comm=self.comm, k=self.k)
-        return Evaluation(result.to_dict(), mine, items, scores)
+        return Evaluation(result.to_summary(), mine, items, scores)
 
 
 def pairs_of(n_users: int, *splits: Interactions) -> Csr:

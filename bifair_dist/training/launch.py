@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Sequence
@@ -20,12 +19,13 @@ from bifair_dist.data.generated import generate_dataset
 from bifair_dist.embedding.default import ensure_representations
 from bifair_dist.errors import UserError
 from bifair_dist.progress import duration
-from bifair_dist.report.table import before_after
+from bifair_dist.runs import Run
+from bifair_dist.runs.text import before_after
 from bifair_dist.tracking import close_tracker
 from bifair_dist.training.lease import Lease
 from bifair_dist.training.problem import check_fits
 from bifair_dist.training.provenance import write_provenance
-from bifair_dist.training.run_folder import is_finished, open_run_folder, remove_if_untouched
+from bifair_dist.training.run_folder import open_run_folder, remove_if_untouched
 from bifair_dist.training.worker import Place, train_worker
 
 
@@ -67,7 +67,7 @@ def train(settings: TrainSettings, callbacks: Sequence[Any] = (), *, table: bool
 def _already_finished(folder: Path, settings: TrainSettings, table: bool = True) -> bool:
     """Say where the run is; of a finished one also its table, and that there is nothing left to do."""
     print(f"run folder: {folder}", flush=True)
-    if not is_finished(folder):
+    if not Run(folder).finished:
         return False
     print("this run is finished already", flush=True)
     if table:
@@ -159,6 +159,4 @@ def _conclude(settings: TrainSettings, folder: Path, seconds: float) -> None:
 
 
 def _print_table(settings: TrainSettings, folder: Path) -> None:
-    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    before = metrics.get("before", {}).get("test")
-    print(f"\n{before_after(before, metrics['test'], settings.balance.group)}", flush=True)
+    print(f"\n{before_after(Run(folder).metrics, settings.balance.group)}", flush=True)

@@ -23,6 +23,7 @@ from pathlib import Path
 from types import TracebackType
 
 from bifair_dist.errors import UserError
+from bifair_dist.files import write_json
 
 FILE = "driver.json"
 RENEW = 10.0
@@ -104,9 +105,7 @@ class Lease:
         return now is not None and now.token == self.owner.token
 
     def _write(self) -> None:
-        part = self.folder / (FILE + ".part")
-        part.write_text(json.dumps(asdict(self.owner)) + "\n", encoding="utf-8")
-        os.replace(part, self.folder / FILE)
+        write_json(self.folder / FILE, asdict(self.owner))
 
 
 def read_owner(folder: Path) -> Owner | None:

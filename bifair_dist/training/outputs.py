@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +13,10 @@ from torch import Tensor
 
 from bifair_dist.data.dataset import Dataset, Strings
 from bifair_dist.data.representations import write_manifest, write_shard
+from bifair_dist.files import writing
 from bifair_dist.model.projector import Theta
 from bifair_dist.parallel.comm import Comm, row_range
 from bifair_dist.training.evaluator import Evaluation
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write all of it or nothing; NaN becomes null, which JSON has and NaN is not."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(part, path)
 
 
 def write_vectors(
@@ -74,13 +66,11 @@ def write_recommendations(path: Path, dataset: Dataset, evaluation: Evaluation, 
             "score": scores.reshape(-1)[there].numpy(),
         }
     )
-    part = path.with_name(path.name + ".part")
-    pq.write_table(table, part)
-    os.replace(part, path)
+    with writing(path) as part:
+        pq.write_table(table, part)
 
 
 def write_projector(path: Path, theta: Theta) -> None:
     """`projector.safetensors`: the projector's parameters by name."""
-    part = path.with_name(path.name + ".part")
-    save_file({name: t.detach().cpu().contiguous() for name, t in theta.items()}, part)
-    os.replace(part, path)
+    with writing(path) as part:
+        save_file({name: t.detach().cpu().contiguous() for name, t in theta.items()}, part)

@@ -1,18 +1,16 @@
-"""`provenance.json`: the program and the data that made a run, so that its figures can be traced to them."""
+"""What goes into `provenance.json`: the program's commit and the checksums of the data."""
 
 from __future__ import annotations
 
-import json
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from bifair_dist import __version__
 from bifair_dist.commit import commit
 from bifair_dist.config import TrainSettings
-from bifair_dist.data.dataset import sha256
-from bifair_dist.training.outputs import write_json
-
-FILE = "provenance.json"
+from bifair_dist.errors import UserError
+from bifair_dist.files import sha256
+from bifair_dist.runs import Provenance, Run
 
 
 def write_provenance(folder: Path, settings: TrainSettings) -> None:
@@ -20,15 +18,17 @@ def write_provenance(folder: Path, settings: TrainSettings) -> None:
 
     The checksums are those of the folders' manifests, which hold those of all files beside them.
     """
-    path = folder / FILE
+    run = Run(folder)
     try:
-        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        record = {"version": __version__, "commits": [], "data": data_checksums(settings)}
+        record = run.provenance
+    except UserError:  # damaged: as good as none
+        record = Provenance()
+    if not record.version:
+        record = Provenance(__version__, (), data_checksums(settings))
     now = commit("bifair_dist", "jobs", "pyproject.toml")
-    if now and now not in record["commits"]:
-        record["commits"].append(now)
-    write_json(path, record)
+    if now and now not in record.commits:
+        record = replace(record, commits=(*record.commits, now))
+    run.write_provenance(record)
 
 
 def data_checksums(settings: TrainSettings) -> dict[str, str | None]:

@@ -16,10 +16,10 @@ import torch.distributed as dist
 
 from bifair_dist.config import TrainSettings
 from bifair_dist.errors import UserError
+from bifair_dist.files import write_json
+from bifair_dist.runs import Run
 from bifair_dist.training.follow import Follow
 from bifair_dist.training.lease import Owner
-from bifair_dist.training.outputs import write_json
-from bifair_dist.training.run_log import LOG_FILE
 from bifair_dist.training.worker import Place, train_worker
 
 FATAL = "error.json"
@@ -91,7 +91,7 @@ def train_on_ray(settings: TrainSettings, folder: Path, owner: Owner, callbacks:
         print(f"starting {what} Ray Train workers ({'GPU' if gpus else 'CPU'})", flush=True)
         (folder / FATAL).unlink(missing_ok=True)
         try:
-            with Follow(folder / LOG_FILE), _own_cluster_is_found():
+            with Follow(Run(folder).log_file), _own_cluster_is_found():
                 trainer.fit()
         except TrainingFailedError as error:
             raise _as_user_error(error) from None

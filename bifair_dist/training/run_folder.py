@@ -10,6 +10,7 @@ from typing import Any
 
 from bifair_dist.config import TrainSettings, flatten, load, to_yaml
 from bifair_dist.errors import UserError
+from bifair_dist.runs import Run
 
 MAY_CHANGE = (
     "cluster.", "tracking.", "checkpoint.", "deepspeed.", "data.cache", "training.output", "training.run_name",
@@ -36,31 +37,25 @@ def open_run_folder(settings: TrainSettings) -> tuple[Path, bool]:
         return folder, False
     except OSError as error:
         raise UserError(f"{folder}: cannot be made ({error.strerror}); choose another --training.output") from None
-    part = folder / "config.yaml.part"
-    part.write_text(to_yaml(settings), encoding="utf-8")
-    part.rename(folder / "config.yaml")
+    Run(folder).write_config(to_yaml(settings))
     return folder, True
-
-
-def is_finished(folder: Path) -> bool:
-    """Whether the run in this folder came to its end; `metrics.json` is written last."""
-    return (folder / "metrics.json").is_file()
 
 
 def remove_if_untouched(folder: Path) -> None:
     """A run that failed before anything was trained leaves no folder in the way of the next try."""
-    if not (folder / "train.log").exists():
+    if not Run(folder).log_file.exists():
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def _check_same(settings: TrainSettings, folder: Path) -> None:
     if settings.checkpoint.resume == "never":
         raise UserError(f"{folder}: this run exists; choose another --training.run_name, or remove it")
-    if not (folder / "config.yaml").is_file():
+    run = Run(folder)
+    if not run.exists:
         if any(folder.iterdir()):
             raise UserError(f"{folder}: exists and is no run (it has no config.yaml); choose another name")
-        (folder / "config.yaml").write_text(to_yaml(settings), encoding="utf-8")  # cut off while it was made
-    then, now = flatten(load(TrainSettings(), folder / "config.yaml")), flatten(settings)
+        run.write_config(to_yaml(settings))  # cut off while it was made
+    then, now = flatten(load(TrainSettings(), run.config_file)), flatten(settings)
     other: list[tuple[str, Any, Any]] = [
         (key, then[key], now[key]) for key in now if then[key] != now[key] and not key.startswith(MAY_CHANGE)
     ]

@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -16,6 +15,7 @@ from bifair_dist.bilevel.step import BilevelStep, StepRecord
 from bifair_dist.errors import UserError
 from bifair_dist.model.alpharec import AlphaRec
 from bifair_dist.model.projector import widths
+from bifair_dist.runs import Start, Summary, Validation
 from bifair_dist.training.averaging import Average
 from bifair_dist.training.checkpoints import Checkpoints, Saved
 from bifair_dist.training.evaluator import Evaluator
@@ -25,11 +25,11 @@ from bifair_dist.training.snapshot import Position, Snapshot
 from bifair_dist.training.steps import State, build_step, epoch_key, outer_batch
 from bifair_dist.training.watch import Drift
 
-Report = Callable[[dict[str, Any]], None]
+Report = Callable[[Validation], None]
 
 
 class Trainer:
-    """Runs phases on a `Problem`. `report` is called on every worker at each validation with a flat record.
+    """Runs phases on a `Problem`. `report` is called on every worker at each validation .
 
     `position` is where the run stands; given one from a checkpoint, `run` goes on from there.
     """
@@ -121,7 +121,7 @@ class Trainer:
         theta, z = average.averaged
         total = problem.comm.all_reduce_sum(torch.cat([losses, self._drift.squares(z)]), "log")
         result = self.evaluator.evaluate(problem.ranking_model, theta, z, "valid").summary
-        value = float(result[training.metric])
+        value = float(result.accuracy[training.metric] or 0.0)
         better = at.best_value is None or value > at.best_value
         if better:
             at.best_value, at.patience = value, training.patience
@@ -129,37 +129,37 @@ class Trainer:
         else:
             at.patience -= 1
         self.report(
-            {
-                "phase": phase.name,
-                "epoch": at.epoch,
-                "epochs": phase.epochs,
-                "step": at.total,
-                "seconds_per_epoch": seconds,
-                "seconds": at.seconds + time.monotonic() - self._start,
-                "loss": float(total[0] / total[1]),
-                "best": better,
-                "patience_left": at.patience,
-                "v_norm": record.v_norm,
-                "perturbation": record.e,
-                "weights": None if step.balance is None else step.balance.averaged.tolist(),
-                "group_losses": None if step.balance is None else step.balance.recent_losses,
-                "group": problem.settings.balance.group,
-                "moves_z": phase.train_z,
+            Validation(
+                phase=phase.name,
+                epoch=at.epoch,
+                epochs=phase.epochs,
+                step=at.total,
+                seconds_per_epoch=seconds,
+                seconds=at.seconds + time.monotonic() - self._start,
+                loss=float(total[0] / total[1]),
+                best=better,
+                patience_left=at.patience,
+                v_norm=record.v_norm,
+                perturbation=record.e,
+                weights=None if step.balance is None else step.balance.averaged.tolist(),
+                group_losses=None if step.balance is None else step.balance.recent_losses,
+                group=problem.settings.balance.group,
+                moves_z=phase.train_z,
                 # Id embeddings begin at random: how far they are from there says nothing.
-                "z_drift": 0.0 if training.id_embeddings or not total[3] else math.sqrt(float(total[2] / total[3])),
-                "began_with": self._began_with() if phase.fair else None,
-                "valid": result,
-            }
+                z_drift=0.0 if training.id_embeddings or not total[3] else math.sqrt(float(total[2] / total[3])),
+                began_with=self._began_with() if phase.fair else None,
+                valid=result,
+            )
         )
         self._save(snapshot, torch.zeros(2, dtype=torch.float64))
 
-    def _began_with(self) -> dict[str, float]:
+    def _began_with(self) -> Start:
         """Validation figures of the state that the fair phases started from."""
         training, balance = self.problem.settings.training, self.problem.settings.balance
         assert self.position.before is not None
-        before = self.position.before["valid"]
-        table = before["groups"][balance.group]
-        return {training.metric: before[training.metric], "cv": table["cv"], "min": table["min"]}
+        before = Summary.from_json(self.position.before["valid"])
+        table = before.groups[balance.group]
+        return Start(training.metric, float(before.accuracy[training.metric] or 0.0), table.cv, table.minimum)
 
     def _save(self, snapshot: Snapshot, losses: Tensor) -> None:
         at = self.position

@@ -12,12 +12,12 @@ docs/failures.md shows what they look like and says what to change.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from bifair_dist.parallel.comm import Comm, row_range
+from bifair_dist.runs import Validation
 
 SAMPLE = 1024
 """Rows of Z whose way is followed: over the whole catalogue, whatever the number of workers."""
@@ -50,12 +50,12 @@ class Watch:
     """The validations of the present phase, and which kinds of signs were told of it: each is told once."""
 
     def __init__(self) -> None:
-        self._records: list[dict[str, Any]] = []
+        self._records: list[Validation] = []
         self._told: set[str] = set()
 
-    def add(self, record: dict[str, Any]) -> list[str]:
+    def add(self, record: Validation) -> list[str]:
         """Take in a validation; the lines of kinds that this phase has not shown before."""
-        if self._records and self._records[-1]["phase"] != record["phase"]:
+        if self._records and self._records[-1].phase != record.phase:
             self._records, self._told = [], set()
         self._records.append(record)
         found = signs(self._records)
@@ -64,51 +64,46 @@ class Watch:
         return fresh
 
 
-def signs(records: Sequence[dict[str, Any]]) -> dict[str, str]:
+def signs(records: Sequence[Validation]) -> dict[str, str]:
     """What looks wrong after these validations of one phase (history.jsonl), by kind; a line each."""
     if not records:
         return {}
     found: dict[str, str] = {}
     now, lately = records[-1], records[-IN_A_ROW:]
-    lowest = min(r["loss"] for r in records)
-    if len(lately) == IN_A_ROW and all(r["loss"] > CLIMB * lowest for r in lately):
+    drift = now.z_drift or 0.0
+    lowest = min(r.loss for r in records)
+    if len(lately) == IN_A_ROW and all(r.loss > CLIMB * lowest for r in lately):
         found["climb"] = (
-            f"the loss climbs: {now['loss']:.3g} after {lowest:.3g}; lower --bilevel.eta, --bilevel.theta_lr or "
+            f"the loss climbs: {now.loss:.3g} after {lowest:.3g}; lower --bilevel.eta, --bilevel.theta_lr or "
             "--training.theta_lr"
         )
-    if now["z_drift"] > RUNAWAY:
+    if drift > RUNAWAY:
         found["runaway"] = (
-            f"Z is {now['z_drift']:.1f} times its own length away from where it began, and what the language model "
+            f"Z is {drift:.1f} times its own length away from where it began, and what the language model "
             "knew is gone; lower --bilevel.eta"
         )
-    if now["began_with"] is None:
+    began = now.began_with
+    if began is None:
         return found
-    weights = [r["weights"] for r in lately if r["weights"] is not None]
+    weights = [r.weights for r in lately if r.weights is not None]
     if len(weights) == IN_A_ROW and len(weights[0]) > 2 and all(2 * _weightless(w) >= len(w) for w in weights):
         found["trivial"] = (
-            f"{_weightless(weights[-1])} of the {len(weights[-1])} groups of {now['group']} have no weight and are "
+            f"{_weightless(weights[-1])} of the {len(weights[-1])} groups of {now.group} have no weight and are "
             "ignored; raise --balance.entropy_floor, or choose --balance.rule uniform"
         )
-    began = now["began_with"]
-    metric = next(name for name in began if "@" in name)
-    if len(lately) == IN_A_ROW and all(r["valid"][metric] < COLLAPSE * began[metric] for r in lately):
+    if len(lately) == IN_A_ROW and all(_accuracy(r, began.metric) < COLLAPSE * began.value for r in lately):
         found["collapse"] = (
-            f"{metric} fell from {began[metric]:.4f} to {now['valid'][metric]:.4f}; lower --balance.fairness_strength "
-            "or --bilevel.eta"
+            f"{began.metric} fell from {began.value:.4f} to {_accuracy(now, began.metric):.4f}; lower "
+            "--balance.fairness_strength or --bilevel.eta"
         )
     patiently = records[-PATIENT:]
-    if len(records) >= PATIENT and now["moves_z"] and now["z_drift"] < STILL:
+    if len(records) >= PATIENT and now.moves_z and drift < STILL:
         found["still"] = (
-            f"Z hardly moves ({now['z_drift']:.1e} of its length so far), so prior unfairness stays; raise "
-            "--bilevel.eta"
+            f"Z hardly moves ({drift:.1e} of its length so far), so prior unfairness stays; raise --bilevel.eta"
         )
-    elif (
-        len(patiently) == PATIENT
-        and began["cv"] is not None
-        and all(_cv(r) > (1 - SAME) * began["cv"] for r in patiently)
-    ):
+    elif len(patiently) == PATIENT and began.cv is not None and all(_cv(r) > (1 - SAME) * began.cv for r in patiently):
         found["unfair"] = (
-            f"the CV of {now['group']} does not fall ({began['cv']:.4f} before, {_cv(now):.4f} now); raise "
+            f"the CV of {now.group} does not fall ({began.cv:.4f} before, {_cv(now):.4f} now); raise "
             "--balance.fairness_strength, or try another --balance.rule"
         )
     return found
@@ -119,6 +114,11 @@ def _weightless(weights: Sequence[float]) -> int:
     return sum(w < WEIGHTLESS / len(weights) for w in weights)
 
 
-def _cv(record: dict[str, Any]) -> float:
-    value = record["valid"]["groups"][record["group"]]["cv"]
-    return 0.0 if value is None else float(value)
+def _cv(validation: Validation) -> float:
+    value = validation.valid.groups[validation.group].cv
+    return 0.0 if value is None else value
+
+
+def _accuracy(validation: Validation, metric: str) -> float:
+    value = validation.valid.accuracy[metric]
+    return 0.0 if value is None else value

@@ -15,20 +15,15 @@ from bifair_dist.config import TrainSettings, flatten
 from bifair_dist.errors import UserError
 from bifair_dist.model.id_embeddings import IdEmbeddings
 from bifair_dist.parallel.comm import Comm
+from bifair_dist.runs import Metrics, Run, flat_numbers
 from bifair_dist.tracking import open_tracker
 from bifair_dist.training.checkpoints import Checkpoints, Saved
 from bifair_dist.training.evaluator import Evaluation, Evaluator, Split
 from bifair_dist.training.lease import Owner, check_fence
-from bifair_dist.training.outputs import (
-    write_json,
-    write_projector,
-    write_recommendations,
-    write_serving,
-    write_vectors,
-)
+from bifair_dist.training.outputs import write_projector, write_recommendations, write_serving, write_vectors
 from bifair_dist.training.phases import phases_of
 from bifair_dist.training.problem import Problem, load_problem
-from bifair_dist.training.run_log import RunLog, flat_numbers
+from bifair_dist.training.run_log import RunLog
 from bifair_dist.training.snapshot import Position
 from bifair_dist.training.steps import State, settle_strategy
 from bifair_dist.training.trainer import Trainer
@@ -51,7 +46,7 @@ def train_worker(
     *,
     report: Callable[[dict[str, float]], None] | None = None,
     echo: bool = True,
-) -> dict[str, Any]:
+) -> Metrics:
     """Train on this worker, together with the others of `place.group`; returns the content of `metrics.json`.
 
     Goes on from the last complete checkpoint of the run folder, where there is one.
@@ -80,7 +75,7 @@ def train_worker(
             ) from None
 
 
-def _train(settings: TrainSettings, place: Place, comm: Comm, log: RunLog, attempt: int) -> dict[str, Any]:
+def _train(settings: TrainSettings, place: Place, comm: Comm, log: RunLog, attempt: int) -> Metrics:
     settings = settle_strategy(settings, comm, place.device, log.say)
     problem = load_problem(settings, comm, place.device)
     z = problem.first_z()
@@ -89,7 +84,7 @@ def _train(settings: TrainSettings, place: Place, comm: Comm, log: RunLog, attem
         problem = problem.with_fixed_users(z)
     dataset = problem.dataset
     evaluator = Evaluator(dataset, comm, settings.training.k)
-    folder = log.folder
+    folder = log.run.folder
     vectors = "vectors of items and users" if settings.training.id_embeddings else "item vectors"
     log.say(
         f"{dataset.n_users:,} users, {dataset.n_items:,} items, {len(dataset.train):,} training pairs; {vectors} "
@@ -121,15 +116,14 @@ def _train(settings: TrainSettings, place: Place, comm: Comm, log: RunLog, attem
         trainer.next_phase()
     valid = evaluator.evaluate(problem.ranking_model, state.theta, state.z, "valid").summary
     test = evaluator.evaluate(problem.ranking_model, state.theta, state.z, "test")
-    metrics = {"valid": valid, "test": test.summary}
-    if trainer.position.before is not None:
-        metrics["before"] = trainer.position.before
+    before = trainer.position.before
+    metrics = Metrics(valid, test.summary, None if before is None else Metrics.from_json(before))
     log.fence()
-    _write(folder, problem, state, test, metrics)
+    _write(log.run, problem, state, test, metrics)
     if comm.rank == 0:
-        log.tracker.metrics(flat_numbers({"final": metrics}), trainer.position.total)
-        for name in ("config.yaml", "metrics.json", "history.jsonl"):
-            log.tracker.artifact(folder / name)
+        log.tracker.metrics(flat_numbers({"final": metrics.to_json()}), trainer.position.total)
+        for path in (log.run.config_file, log.run.metrics_file, log.run.history_file):
+            log.tracker.artifact(path)
     return metrics
 
 
@@ -145,23 +139,21 @@ def _measure(problem: Problem, state: State, evaluator: Evaluator, log: RunLog) 
     splits: tuple[Split, ...] = ("valid", "test")
     found = {s: evaluator.evaluate(problem.ranking_model, state.theta, state.z, s) for s in splits}
     log.fence()
-    write_recommendations(log.folder / "recommendations_before.parquet", problem.dataset, found["test"], problem.comm)
-    return {s: evaluation.summary for s, evaluation in found.items()}
+    write_recommendations(log.run.recommendations_before, problem.dataset, found["test"], problem.comm)
+    return {s: evaluation.summary.to_json() for s, evaluation in found.items()}
 
 
-def _write(folder: Path, problem: Problem, state: State, test: Evaluation, metrics: dict[str, Any]) -> None:
+def _write(run: Run, problem: Problem, state: State, test: Evaluation, metrics: Metrics) -> None:
     comm, dataset = problem.comm, problem.dataset
-    about = {"model": "bifair_dist", "run": folder.name, "started_from": problem.started_from}
+    about = {"model": "bifair_dist", "run": run.name, "started_from": problem.started_from}
     z = state.z
     if isinstance(problem.ranking_model, IdEmbeddings):
         users, z = problem.ranking_model.own_rows(state.z)
-        write_vectors(folder / "user_embeddings", dataset.user_ids, users, comm, about)
-    write_vectors(folder / "item_representations", dataset.item_ids, z, comm, about)
+        write_vectors(run.user_vectors, dataset.user_ids, users, comm, about)
+    write_vectors(run.item_vectors, dataset.item_ids, z, comm, about)
     with torch.no_grad():
-        write_serving(
-            folder / "serving", dataset, *problem.ranking_model.ranking_rows(state.theta, state.z), comm, about
-        )
-    write_recommendations(folder / "recommendations.parquet", dataset, test, comm)
+        write_serving(run.serving, dataset, *problem.ranking_model.ranking_rows(state.theta, state.z), comm, about)
+    write_recommendations(run.recommendations, dataset, test, comm)
     if comm.rank == 0:
-        write_projector(folder / "projector.safetensors", state.theta)
-        write_json(folder / "metrics.json", metrics)
+        write_projector(run.projector, state.theta)
+        run.write_metrics(metrics)

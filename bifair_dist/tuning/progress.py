@@ -7,7 +7,7 @@ from typing import Any
 
 from ray.tune import Callback
 
-from bifair_dist.progress import duration
+from bifair_dist.progress import time_left
 
 
 class Lines(Callback):
@@ -48,10 +48,9 @@ class Lines(Callback):
         self.here += 1
         done = sum(t.status in ("TERMINATED", "ERROR") or t is trial for t in trials)
         spent = time.monotonic() - self.start
-        left = spent / self.here * (self.total - done)
         print(
             f"{trial.trial_id}  {how}; {done} of {self.total} trials, {60 * self.here / spent:.2f} a minute, "
-            f"about {duration(left)} left",
+            f"about {time_left(self.here, self.here + self.total - done, spent)} left",
             flush=True,
         )
 

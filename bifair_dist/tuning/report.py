@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from bifair_dist.report.page import figure, value, write_page
-from bifair_dist.report.table import change
+from bifair_dist.runs.text import change
 from bifair_dist.tuning import plots
 from bifair_dist.tuning.importance import importance
 from bifair_dist.tuning.objective import Baseline

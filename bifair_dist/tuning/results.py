@@ -12,7 +12,8 @@ from typing import Any
 import pandas as pd
 
 from bifair_dist.config import TrainSettings, flatten, load, to_yaml
-from bifair_dist.tuning.history import best_so_far, read_history
+from bifair_dist.files import writing
+from bifair_dist.runs import Run, best_so_far
 from bifair_dist.tuning.objective import Baseline, objective
 from bifair_dist.tuning.pareto import pareto_front
 from bifair_dist.tuning.trial import FAILED, figures
@@ -41,21 +42,22 @@ def read_trial(
     folder: Path, name: str, config: dict[str, Any], error: str, share: float, baseline: Baseline, keys: Sequence[str]
 ) -> Trial:
     """From the trial's run folder; what was stopped early has its history. `keys`: the settings searched."""
-    if not config and (folder / "config.yaml").is_file():  # Ray Tune forgets it where a trial failed before a cut
-        told = flatten(load(TrainSettings(), folder / "config.yaml"))
+    run = Run(folder)
+    if not config and run.exists:  # Ray Tune forgets it where a trial failed before a cut
+        told = flatten(load(TrainSettings(), run.config_file))
         config = {**{key: told[key] for key in keys}, "seed": told["training.seed"]}
     trial = Trial(name, config, "stopped")
     if (folder / FAILED).is_file():
         trial.status, trial.reason = "failed", json.loads((folder / FAILED).read_text())["reason"]
     elif error:
         trial.status, trial.reason = "failed", error.strip().splitlines()[-1][:300]
-    elif (folder / "metrics.json").is_file():
+    elif run.finished:
         trial.status = "finished"
-    records = read_history(folder)
+    records = run.history
     trial.validations = len(records)
     if records:
-        settings = load(TrainSettings(), folder / "config.yaml")
-        trial.recall, trial.cv, trial.minimum = figures(best_so_far(records)["valid"], settings)
+        settings = load(TrainSettings(), run.config_file)
+        trial.recall, trial.cv, trial.minimum = figures(best_so_far(records).valid, settings)
         if trial.status != "failed":
             trial.objective = objective(trial.recall, trial.cv, baseline, share)
     return trial
@@ -97,9 +99,8 @@ def write(folder: Path, trials: list[Trial], best: TrainSettings | None) -> None
     """`trials.parquet`, and `best.yaml`, which `jobs/train.py --config` takes."""
     rows = [{**{k: v for k, v in asdict(t).items() if k != "config"}, **t.config} for t in trials]
     frame = pd.DataFrame(rows)
-    part = folder / "trials.parquet.part"
-    frame.to_parquet(part, index=False)
-    part.replace(folder / "trials.parquet")
+    with writing(folder / "trials.parquet") as part:
+        frame.to_parquet(part, index=False)
     if best is not None:
         (folder / "best.yaml").write_text(to_yaml(best), encoding="utf-8")
 

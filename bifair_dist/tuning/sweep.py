@@ -12,6 +12,7 @@ from typing import Any
 from bifair_dist.config import TrainSettings, flatten, override
 from bifair_dist.config.tune import TuneSettings
 from bifair_dist.errors import UserError
+from bifair_dist.runs import Run
 from bifair_dist.tracking import Tracker, close_tracker, open_tracker, tag_run
 from bifair_dist.training.identity import identity
 from bifair_dist.training.launch import train, with_data
@@ -152,8 +153,7 @@ def baseline(base: TrainSettings, place: Path) -> Baseline:
     folder = train(
         override(settings, {"training.output": str(place), "training.run_name": identity(settings)}), table=False
     )
-    valid = json.loads((folder / "metrics.json").read_text())["valid"]
-    return Baseline(*figures(valid, base), folder=str(folder))
+    return Baseline(*figures(Run(folder).metrics.valid, base), folder=str(folder))
 
 
 def _chosen(base: TrainSettings, best: results.Trial) -> TrainSettings:
@@ -169,7 +169,7 @@ def _confirm(chosen: TrainSettings, settings: TuneSettings, folder: Path) -> lis
         before = train(override(chosen, {**place, **changes}), table=False)
         warm = {"training.warm_start": str(before)} if chosen.training.warm_start else {}
         after = train(override(chosen, {**place, **warm, "training.run_name": f"best-{seed}"}), table=False)
-        tests = [json.loads((f / "metrics.json").read_text())["test"] for f in (before, after)]
+        tests = [Run(f).metrics.test for f in (before, after)]
         rows.append({"seed": seed, "alpharec": figures(tests[0], chosen), "best": figures(tests[1], chosen)})
     return rows
 

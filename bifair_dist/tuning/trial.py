@@ -10,7 +10,7 @@ from typing import Any
 from bifair_dist.config import TrainSettings, override
 from bifair_dist.config.tune import TuneSettings
 from bifair_dist.errors import UserError
-from bifair_dist.tuning.history import best_so_far, read_history
+from bifair_dist.runs import Run, Summary, best_so_far
 from bifair_dist.tuning.objective import Baseline, objective
 
 METRIC = "objective"
@@ -29,12 +29,11 @@ def settings_of(base: TrainSettings, config: dict[str, Any], output: Path, name:
     return override(base, {**changes, **place}, "the search space")
 
 
-def figures(valid: dict[str, Any], settings: TrainSettings) -> tuple[float, float, float]:
-    """(recall, CV, MIN) of the balanced group table in a validation's record."""
-    table = valid["groups"][settings.balance.group]
-    values = (valid[f"recall@{settings.training.k}"], table["cv"], table["min"])
-    recall, cv, minimum = (float("nan") if v is None else float(v) for v in values)
-    return recall, cv, minimum
+def figures(found: Summary, settings: TrainSettings) -> tuple[float, float, float]:
+    """(recall, CV, MIN) of the balanced group table."""
+    table = found.groups[settings.balance.group]
+    cv, minimum = (float("nan") if v is None else v for v in (table.cv, table.minimum))
+    return found.recall, cv, minimum
 
 
 def run_trial(
@@ -57,7 +56,7 @@ def run_trial(
 
         def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
             record = dict(metrics[0])
-            record["recall"], record["cv"], _ = figures(best_so_far(read_history(run_folder))["valid"], settings)
+            record["recall"], record["cv"], _ = figures(best_so_far(Run(run_folder).history).valid, settings)
             record[METRIC] = objective(record["recall"], record["cv"], baseline, share)
             super().after_report(run_context, [record], checkpoint)
 

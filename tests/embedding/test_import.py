@@ -23,6 +23,7 @@ from bifair_dist.data.representations.reading import dataset_ids
 from bifair_dist.embedding import sources
 from bifair_dist.embedding.importing import fingerprint, import_vectors
 from bifair_dist.errors import UserError
+from bifair_dist.files import sha256
 
 N, D, EXTRA = 230, 12, 20
 RNG = np.random.default_rng(0)
@@ -112,8 +113,8 @@ def test_every_form_in_item_order(form: str, dtype: str, place: Path, capsys: py
 def test_source_is_named_by_its_content(place: Path) -> None:
     manifest = rep.read_manifest(take(place, *write(place, "npy txt", ROWS)))
     assert (manifest["source"], manifest["ids"]) == ("v.npy", "ids.txt")
-    assert manifest["source_sha256"] == rep.sha256(place / "v.npy")
-    assert manifest["ids_sha256"] == rep.sha256(place / "ids.txt")
+    assert manifest["source_sha256"] == sha256(place / "v.npy")
+    assert manifest["ids_sha256"] == sha256(place / "ids.txt")
     assert manifest["dataset"] == str(place / "data")
     files = (place / "v.npy", place / "ids.txt")
     assert len({fingerprint(files), fingerprint(files[::-1]), fingerprint(files[:1])}) == 3

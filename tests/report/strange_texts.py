@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 from small_runs import Small, make_small
 
-from bifair_dist.data.dataset import sha256
+from bifair_dist.files import sha256
 
 EVIL = "<script>alert(1)</script>"
 LABEL = "Poetry <b>$x^2$</b>"

@@ -238,6 +238,4 @@ def test_the_job_ends_with_a_code(tmp_path: Path) -> None:
     command = [sys.executable, "jobs/report.py", str(tmp_path), "--replicates", "20"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 2
-    assert (
-        done.stderr == f"error: {tmp_path}: no run folder (it has no config.yaml); give the folders of finished runs\n"
-    )
+    assert done.stderr == f"error: '{tmp_path}' is no run folder (it has no config.yaml); give the folder of a run\n"

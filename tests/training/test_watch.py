@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,17 +11,19 @@ import torch
 from small_runs import Small, history_of, run
 
 from bifair_dist.parallel.comm import Comm, row_range
+from bifair_dist.runs import GroupFigures, Start, Summary, Validation
 from bifair_dist.training.watch import Drift, Watch, signs
 
 
-def record(**changes: Any) -> dict[str, Any]:
+def record(**changes: Any) -> Validation:
     """A validation of a bi-level phase in which all is well."""
     recall, cv = changes.pop("recall", 0.5), changes.pop("cv", 0.2)
-    return {
-        "loss": 3.0, "z_drift": 0.1, "moves_z": True, "weights": [0.4, 0.3, 0.3], "group": "genre",
-        "began_with": {"recall@20": 0.5, "cv": 0.4, "min": 0.1},
-        "valid": {"recall@20": recall, "groups": {"genre": {"cv": cv}}},
-    } | changes  # fmt: skip
+    well = Validation(
+        phase="bilevel", epoch=1, step=1, loss=3.0, best=True, group="genre",
+        valid=Summary({"recall@20": recall}, {"genre": GroupFigures(cv=cv)}),
+        z_drift=0.1, moves_z=True, weights=[0.4, 0.3, 0.3], began_with=Start("recall@20", 0.5, 0.4, 0.1),
+    )  # fmt: skip
+    return replace(well, **changes)
 
 
 CASES: dict[str, tuple[dict[str, Any], int]] = {
@@ -51,8 +53,8 @@ def test_what_comes_and_goes_is_told_once() -> None:
     low, fine = record(recall=0.4), record()
     history = [low, low, low, fine, low, low, low]
     watch = Watch()
-    told = [line for entry in history for line in watch.add({"phase": "bilevel", **entry})]
-    assert [len(watch.add({"phase": "fair_z", **low})) for _ in range(3)] == [0, 0, 1]  # the next phase, by itself
+    told = [line for entry in history for line in watch.add(entry)]
+    assert [len(watch.add(replace(low, phase="fair_z"))) for _ in range(3)] == [0, 0, 1]  # the next phase, by itself
     assert len(told) == 1 and "recall@20 fell from 0.5000 to 0.4000" in told[0]
 
 

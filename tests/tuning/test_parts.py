@@ -13,7 +13,6 @@ from small_runs import make_small, quick
 
 from bifair_dist.config import TrainSettings, override
 from bifair_dist.errors import UserError
-from bifair_dist.tuning.history import best_so_far
 from bifair_dist.tuning.objective import Baseline, objective
 from bifair_dist.tuning.pareto import pareto_front
 from bifair_dist.tuning.results import Trial, best_of, mark_front, same_point
@@ -90,14 +89,6 @@ def test_front(points: list[tuple[float, ...]], rng: random.Random) -> None:
 def trial(recall: float, cv: float, status: str = "finished", **config: float) -> Trial:
     value = objective(recall, cv, BASE, 0.99) if status != "failed" else math.inf
     return Trial(f"{recall}-{cv}", config, status, recall=recall, cv=cv, minimum=0.1, objective=value)
-
-
-def test_a_trial_is_judged_by_the_state_it_would_keep() -> None:
-    """Not by its latest validation, and not by an earlier phase."""
-    records = [{"phase": "alpharec", "best": True}, {"phase": "bilevel", "best": True, "epoch": 1}]
-    assert best_so_far(records)["epoch"] == 1
-    records += [{"phase": "bilevel", "best": True, "epoch": 2}, {"phase": "bilevel", "best": False, "epoch": 3}]
-    assert best_so_far(records)["epoch"] == 2
 
 
 def test_best_is_the_fairest_that_keeps_its_accuracy() -> None:

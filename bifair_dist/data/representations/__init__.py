@@ -20,10 +20,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bifair_dist.data.representations.manifest import FORMAT, FORMAT_VERSION, read_manifest, sha256, write_manifest
+from bifair_dist.data.representations.manifest import FORMAT, FORMAT_VERSION, read_manifest, write_manifest
 from bifair_dist.data.representations.number_format import STORED, from_stored, to_stored
 from bifair_dist.data.representations.reading import Ids, as_arrow, check_representations, read_rows
 from bifair_dist.errors import UserError
+from bifair_dist.files import sha256, writing
 
 __all__ = [
     "FORMAT",
@@ -36,7 +37,6 @@ __all__ = [
     "read_manifest",
     "read_rows",
     "rows_per_shard",
-    "sha256",
     "write_manifest",
     "write_representations",
     "write_shard",
@@ -127,11 +127,10 @@ def write_shard(
     ids = as_arrow(item_ids).cast(pa.string())
     table = pa.table({key: ids, "vector": pa.FixedSizeListArray.from_arrays(flat, dim)})
     path = folder / f"part-{number:05d}.parquet"
-    temporary = path.with_suffix(f".{os.getpid()}.part")
     group = max(1, GROUP_BYTES // max(1, dim * stored.itemsize))
-    pq.write_table(table, temporary, row_group_size=group, compression="none", use_dictionary=False)
-    digest = sha256(temporary)
-    os.replace(temporary, path)
+    with writing(path) as temporary:
+        pq.write_table(table, temporary, row_group_size=group, compression="none", use_dictionary=False)
+        digest = sha256(temporary)
     return {"file": path.name, "rows": rows, "dim": dim, "dtype": dtype, "sha256": digest}
 
 

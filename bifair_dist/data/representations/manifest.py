@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from bifair_dist.data.representations.number_format import STORED
 from bifair_dist.errors import UserError, inside
+from bifair_dist.files import write_json
 
 FORMAT = "bifair-representations"
 FORMAT_VERSION = 2
@@ -40,9 +39,7 @@ def write_manifest(
         "shards": [{k: s[k] for k in ("file", "rows", "sha256")} for s in listed],
     }
     path = Path(folder) / "manifest.json"
-    temporary = path.with_suffix(f".{os.getpid()}.part")
-    temporary.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    write_json(path, manifest, indent=1)
 
 
 def read_manifest(folder: str | Path) -> dict[str, Any]:
@@ -73,9 +70,3 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
     for shard in manifest["shards"]:
         inside(shard["file"], str(path))
     return {"key": "item_id", **manifest, "ordered": version > 1 and manifest.get("ordered") is True}
-
-
-def sha256(path: Path) -> str:
-    """Hex SHA-256 of a file."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

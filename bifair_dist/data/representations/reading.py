@@ -12,9 +12,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from bifair_dist.data.representations.manifest import read_manifest, sha256
+from bifair_dist.data.representations.manifest import read_manifest
 from bifair_dist.data.representations.number_format import STORED, from_stored
 from bifair_dist.errors import UserError
+from bifair_dist.files import sha256
 
 Ids: TypeAlias = Sequence[str] | npt.NDArray[np.object_] | pa.Array
 

@@ -1,0 +1,137 @@
+"""`metrics.json`: the figures of one state of a model, on validation and test pairs.
+
+Figures that an earlier version did not write are None or empty. None also stands for a figure that is not defined.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+Figure = float | None
+
+
+@dataclass(frozen=True, slots=True)
+class GroupFigures:
+    """One group table. Utilities are recall@K and NDCG@K by label; `cv` and `minimum` are of recall.
+
+    `empty`: labels in which no user has a pair to find, left out of CV and MIN. `exposure` (share of the list places
+    by label) and `mmf` (max-min fairness of exposure) exist for item groups only.
+    """
+
+    cv: Figure = None
+    minimum: Figure = None
+    utility: Mapping[str, Figure] = field(default_factory=dict)
+    ndcg_cv: Figure = None
+    ndcg_minimum: Figure = None
+    ndcg_utility: Mapping[str, Figure] = field(default_factory=dict)
+    empty: tuple[str, ...] = ()
+    exposure: Mapping[str, Figure] | None = None
+    mmf: Figure = None
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> GroupFigures:
+        """From the entry of one group table."""
+        return cls(
+            cv=record.get("cv"),
+            minimum=record.get("min"),
+            utility=record.get("utility", {}),
+            ndcg_cv=record.get("ndcg_cv"),
+            ndcg_minimum=record.get("ndcg_min"),
+            ndcg_utility=record.get("ndcg_utility", {}),
+            empty=tuple(record.get("empty", ())),
+            exposure=record.get("exposure"),
+            mmf=record.get("mmf"),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """As `from_json` reads it."""
+        record: dict[str, Any] = {
+            "cv": self.cv,
+            "min": self.minimum,
+            "utility": dict(self.utility),
+            "ndcg_cv": self.ndcg_cv,
+            "ndcg_min": self.ndcg_minimum,
+            "ndcg_utility": dict(self.ndcg_utility),
+            "empty": list(self.empty),
+        }
+        return record if self.exposure is None else {**record, "exposure": dict(self.exposure), "mmf": self.mmf}
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """One state on one split. `accuracy`: by name with the cut-off, such as `recall@20`, in the order of the file.
+
+    `users`: how many were measured. `gini` and `coverage` are of the items' exposure over the whole catalogue.
+    """
+
+    accuracy: Mapping[str, Figure]
+    groups: Mapping[str, GroupFigures] = field(default_factory=dict)
+    users: int = 0
+    gini: Figure = None
+    coverage: Figure = None
+
+    @property
+    def recall(self) -> float:
+        """Recall at the run's K; nan where it is not defined."""
+        return self._named("recall@")
+
+    @property
+    def ndcg(self) -> float:
+        """NDCG at the run's K; nan where it is not defined."""
+        return self._named("ndcg@")
+
+    @property
+    def recall_name(self) -> str:
+        """`recall@K`, K being the run's."""
+        return next(name for name in self.accuracy if name.startswith("recall@"))
+
+    def _named(self, prefix: str) -> float:
+        value = next(value for name, value in self.accuracy.items() if name.startswith(prefix))
+        return float("nan") if value is None else value
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Summary:
+        """From an entry of `metrics.json`, or the `valid` of a line of `history.jsonl`."""
+        return cls(
+            accuracy={name: value for name, value in record.items() if "@" in name},
+            groups={name: GroupFigures.from_json(entry) for name, entry in record.get("groups", {}).items()},
+            users=record.get("users", 0),
+            gini=record.get("gini"),
+            coverage=record.get("coverage"),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """As `from_json` reads it."""
+        return {
+            **self.accuracy,
+            "users": self.users,
+            "groups": {name: figures.to_json() for name, figures in self.groups.items()},
+            "gini": self.gini,
+            "coverage": self.coverage,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """The whole of `metrics.json`. `before`: the state that the fair phases started from, None without such phases."""
+
+    valid: Summary
+    test: Summary
+    before: Metrics | None = None
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Metrics:
+        """From the file's content. Raises `KeyError`, `TypeError` or `AttributeError` for something else."""
+        before = record.get("before")
+        return cls(
+            valid=Summary.from_json(record["valid"]),
+            test=Summary.from_json(record["test"]),
+            before=None if before is None else cls.from_json(before),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """As `from_json` reads it."""
+        record = {"valid": self.valid.to_json(), "test": self.test.to_json()}
+        return record if self.before is None else {**record, "before": self.before.to_json()}

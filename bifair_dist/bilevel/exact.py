@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from bifair_dist.bilevel.hypergradient import Hypergradient, Loss, Total, norm, outer_gradients, step
+from bifair_dist.labels import labelled
 from bifair_dist.model.projector import Theta
 
 
@@ -24,6 +25,7 @@ def exact(
     return Hypergradient(g_z, v, norm(v), 0.0, loss)
 
 
+@labelled("perturbed passes")
 def mixed_product(inner: Loss, theta: Theta, v: Theta, z: Tensor) -> Tensor:
     """(d^2 L_in / dZ dtheta)(theta, Z) v, the rows held here: [m, d]."""
     theta = {name: t.detach().requires_grad_() for name, t in theta.items()}

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from bifair_dist.bilevel.hypergradient import Hypergradient, Loss, Total, norm, outer_gradients, step
+from bifair_dist.labels import labelled
 from bifair_dist.model.projector import Theta
 
 
@@ -43,6 +44,7 @@ def least_eps(theta: Theta) -> float:
     return norm(theta) * torch.finfo(dtype).eps / 32
 
 
+@labelled("perturbed passes")
 def z_gradient(loss: Loss, theta: Theta, z: Tensor) -> Tensor:
     """d_Z loss(theta, Z), with autocast and TF32 off."""
     z = z.detach().requires_grad_()

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from bifair_dist.labels import labelled
 from bifair_dist.model.projector import Theta
 
 Loss = Callable[[Theta, Tensor], Tensor]
@@ -47,6 +48,7 @@ def step(theta: Theta, direction: Theta, scale: float) -> Theta:
     return {name: (t.detach() + scale * direction[name]) for name, t in theta.items()}
 
 
+@labelled("outer gradients")
 def outer_gradients(outer: Loss, theta: Theta, z: Tensor, total: Total) -> tuple[Tensor, Theta, Tensor]:
     """(d_Z L_out, summed d_theta L_out, this place's L_out) at (theta, Z), in one backward pass."""
     theta = {name: t.detach().requires_grad_() for name, t in theta.items()}

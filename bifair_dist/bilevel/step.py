@@ -25,6 +25,7 @@ from bifair_dist.bilevel.hypergradient import Hypergradient, Loss
 from bifair_dist.bilevel.membership import Membership
 from bifair_dist.bilevel.weights.balance import GroupBalance, example_coefficients, group_losses
 from bifair_dist.bilevel.weights.ips import Ips
+from bifair_dist.labels import labelled
 from bifair_dist.model.backbone import Backbone
 from bifair_dist.model.batch import Batch
 from bifair_dist.model.projector import Theta
@@ -147,6 +148,7 @@ class BilevelStep:
         assert self.membership is not None
         return torch.bincount(self.membership.pairs(batch, 0, batch.size)[1], minlength=self.membership.sizes.numel())
 
+    @labelled("new weights")
     def refresh_weights(self, batch: Batch, record: StepRecord) -> None:
         """Recompute the groups' weights on this batch at the present (theta, Z)."""
         assert self.balance is not None and self.membership is not None

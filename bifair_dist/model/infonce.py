@@ -16,7 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bifair_dist.labels import labelled
 
+
+@labelled("loss")
 def info_nce(users: Tensor, positives: Tensor, negatives: Tensor, masked: Tensor | None, tau: float) -> Tensor:
     """Loss of each example, [B].
 

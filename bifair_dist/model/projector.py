@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bifair_dist.labels import labelled
+
 SLOPE = 0.01
 """Of the LeakyReLU below zero."""
 Theta = dict[str, Tensor]
@@ -42,11 +44,13 @@ def init_theta(d: int, hidden: int, k: int, kind: str, seed: int, dtype: torch.d
     }
 
 
+@labelled("projection")
 def first(theta: Theta, z: Tensor) -> Tensor:
     """Linear part: [rows, d] -> [rows, h] (or [rows, k] for the linear variant), in the dtype of `z` under autocast."""
     return (z @ theta["w1"].T).to(z.dtype)
 
 
+@labelled("projection")
 def second(theta: Theta, h: Tensor) -> Tensor:
     """The rest: [rows, h] -> [rows, k]; the identity for the linear variant.
 

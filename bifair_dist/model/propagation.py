@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bifair_dist.labels import labelled
 from bifair_dist.model.graph import Graph
 
 NARROW = 32
@@ -76,11 +77,13 @@ def to_items(x: Tensor, graph: Graph) -> Tensor:
     return SparseProduct.apply(x.contiguous(), graph.backward, graph.forward)
 
 
+@labelled("propagation")
 def mean_of_items(x: Tensor, graph: Graph) -> Tensor:
     """Mean over each user's training items: [N, c] -> [U, c]."""
     return to_users(x, graph).div_(graph.user_degree)
 
 
+@labelled("propagation")
 def light_gcn(users: Tensor, items: Tensor, graph: Graph, layers: int) -> tuple[Tensor, Tensor]:
     """Mean of layers 0..L: users [U, c], items [N, c] -> the same shapes."""
     if layers == 0:

@@ -15,6 +15,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from bifair_dist.labels import labelled
+
 
 def shard_rows(n: int, size: int) -> int:
     """Rows per shard, padding included: ceil(n / size)."""
@@ -47,6 +49,7 @@ class Comm:
         self.sent: Counter[str] = Counter()
         self.calls: Counter[str] = Counter()
 
+    @labelled("exchange")
     def all_reduce_sum(self, tensor: Tensor, tag: str) -> Tensor:
         """Sum over ranks as a new tensor, the same on every rank. Not differentiable."""
         out = tensor.detach().clone(memory_format=torch.contiguous_format)
@@ -84,6 +87,7 @@ class Comm:
         out = self.all_to_all(send, [c.numel() for c in chunks], recv_splits, tag)
         return [p.view(s) for p, s in zip(out.split(recv_splits), recv_shapes, strict=True)]
 
+    @labelled("exchange")
     def all_to_all(self, send: Tensor, send_splits: list[int], recv_splits: list[int], tag: str) -> Tensor:
         """`exchange` on one flat buffer: its first `send_splits[0]` elements go to rank 0, and so on."""
         out = send.new_empty(sum(recv_splits))

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bifair_dist.labels import labelled
 from bifair_dist.model.backbone import Backbone
 from bifair_dist.model.batch import Batch
 from bifair_dist.model.projector import Theta
@@ -76,6 +77,7 @@ class DeepSpeedWorkers:
         """Sum over the workers."""
         return self.comm.all_reduce_sum(tensor, tag)
 
+    @labelled("inner gradient")
     def inner_gradient(self, z: Tensor, batch: Batch, coefficients: Tensor) -> tuple[Theta, Tensor]:
         """Gradient of the whole inner loss with respect to theta, and this worker's part of the loss.
 

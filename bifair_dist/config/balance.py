@@ -27,6 +27,16 @@ class BalanceSettings(Settings):
         why="on the built-in catalogue genre CV falls by a quarter, accuracy by less than 4 % (one seed)",
         at_least=0, at_most=1,
     )  # fmt: skip
+    accuracy_budget: float = setting(
+        0.01, "share of AlphaRec's validation Recall and NDCG that may be lost; the fairest state within it is kept",
+        unit="share", why="a loss that users hardly notice; AlphaRec's own state is kept where nothing fairer fits",
+        at_least=0, below=1,
+    )  # fmt: skip
+    interpolation: float | None = setting(
+        None, "state to keep between AlphaRec's (0) and the fair phases' end (1); none: the fairest on validation "
+        "within the accuracy budget", unit="share of the way", why="the middle is often better than both ends",
+        at_least=0, at_most=1,
+    )  # fmt: skip
     rho: float = setting(
         0.5, "entropy: look-ahead, as a share of the largest at which no predicted loss can turn negative",
         unit="share", why="a real learning rate in its place puts all weight on one group", above=0, below=1,
@@ -66,3 +76,8 @@ class BalanceSettings(Settings):
         0.0, "moving average: share of the old weights that stays at a recomputation", unit="share",
         why="off; raise it where weights jump", at_least=0, below=1,
     )  # fmt: skip
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """The balanced group tables."""
+        return (self.group,)

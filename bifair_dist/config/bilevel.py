@@ -18,8 +18,10 @@ class BilevelSettings(Settings):
         why="two plain passes instead of a double backward, and agrees with it (jobs/check.py hypergradient)",
     )
     eta: float = setting(
-        1e-3, "outer step: Adam learning rate of Z", unit="per step", why="the projector's rate", above=0
-    )
+        1e-4, "outer step: Adam learning rate of Z", unit="per step",
+        why="a tenth of the projector's: as fast as the projector Z memorises training pairs (docs/results.md)",
+        above=0,
+    )  # fmt: skip
     theta_lr: float = setting(
         1e-3, "inner step: Adam learning rate of the projector in the bi-level phase", unit="per step",
         why="as in the base phase", above=0,

@@ -12,7 +12,7 @@ from torch import Tensor
 from bifair_dist.csr import Csr
 from bifair_dist.data.dataset import Dataset, Interactions
 from bifair_dist.evaluation.groups import GroupMembership
-from bifair_dist.evaluation.metrics import evaluate
+from bifair_dist.evaluation.metrics import EvaluationResult, evaluate
 from bifair_dist.evaluation.ranking import full_ranking
 from bifair_dist.model.backbone import Backbone
 from bifair_dist.model.projector import Theta
@@ -24,8 +24,13 @@ Split = Literal["valid", "test"]
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """Metrics over all users, and this worker's users with their lists: users [u], items and scores [u, k]."""
+    """Metrics over all users, and this worker's users with their lists: users [u], items and scores [u, k].
 
+
+    `summary` is `result` as `metrics.json` has it.
+    """
+
+    result: EvaluationResult
     summary: Summary
     users: Tensor
     items: Tensor
@@ -70,7 +75,7 @@ class Evaluator:
             comm=self.comm,
         )
         result = evaluate(items, mine, wanted, self.groups, n_items=n_items, comm=self.comm, k=self.k)
-        return Evaluation(result.to_summary(), mine, items, scores)
+        return Evaluation(result, result.to_summary(), mine, items, scores)
 
 
 def pairs_of(n_users: int, *splits: Interactions) -> Csr:

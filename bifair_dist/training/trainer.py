@@ -13,12 +13,14 @@ from torch import Tensor
 
 from bifair_dist.bilevel.step import BilevelStep, StepRecord
 from bifair_dist.errors import UserError
+from bifair_dist.evaluation.choice import objective
 from bifair_dist.model.alpharec import AlphaRec
 from bifair_dist.model.projector import widths
-from bifair_dist.runs import Start, Summary, Validation
+from bifair_dist.runs import Metrics, Start, Summary, Validation
 from bifair_dist.training.averaging import Average
 from bifair_dist.training.checkpoints import Checkpoints, Saved
 from bifair_dist.training.evaluator import Evaluator
+from bifair_dist.training.front import figures
 from bifair_dist.training.phases import Phase
 from bifair_dist.training.problem import Problem
 from bifair_dist.training.snapshot import Position, Snapshot
@@ -121,7 +123,7 @@ class Trainer:
         theta, z = average.averaged
         total = problem.comm.all_reduce_sum(torch.cat([losses, self._drift.squares(z)]), "log")
         result = self.evaluator.evaluate(problem.ranking_model, theta, z, "valid").summary
-        value = float(result.accuracy[training.metric] or 0.0)
+        value = self._value(phase, result)
         better = at.best_value is None or value > at.best_value
         if better:
             at.best_value, at.patience = value, training.patience
@@ -152,6 +154,16 @@ class Trainer:
             )
         )
         self._save(snapshot, torch.zeros(2, dtype=torch.float64))
+
+    def _value(self, phase: Phase, summary: Summary) -> float:
+        """What the best state has most of: accuracy, or in a fair phase fairness within the accuracy budget."""
+        settings = self.problem.settings
+        if not phase.fair:
+            return float(summary.accuracy[settings.training.metric] or 0.0)
+        assert self.position.before is not None
+        base = Metrics.from_json(self.position.before).valid
+        first, now = (figures(s, settings.balance.tables) for s in (base, summary))
+        return -min(objective(first, now, settings.balance.accuracy_budget), 1e6)  # JSON has no infinity
 
     def _began_with(self) -> Start:
         """Validation figures of the state that the fair phases started from."""

@@ -19,6 +19,7 @@ from bifair_dist.runs import Metrics, Run, flat_numbers
 from bifair_dist.tracking import open_tracker
 from bifair_dist.training.checkpoints import Checkpoints, Saved
 from bifair_dist.training.evaluator import Evaluation, Evaluator, Split
+from bifair_dist.training.front_files import BEFORE, keep_fairest
 from bifair_dist.training.lease import Owner, check_fence
 from bifair_dist.training.outputs import write_projector, write_recommendations, write_serving, write_vectors
 from bifair_dist.training.phases import phases_of
@@ -110,13 +111,17 @@ def _train(settings: TrainSettings, place: Place, comm: Comm, log: RunLog, attem
         phase, at = phases[index], trainer.position
         if phase.fair and at.before is None:
             at.before = _measure(problem, state, evaluator, log)
+            if comm.rank == 0:
+                write_projector(folder / BEFORE, state.theta)
         log.begin(phase, problem, at.epoch)
         trainer.run(phase, saved)
         saved = None
         trainer.next_phase()
+    before = trainer.position.before
+    if before is not None:
+        state = keep_fairest(problem, state, evaluator, log)
     valid = evaluator.evaluate(problem.ranking_model, state.theta, state.z, "valid").summary
     test = evaluator.evaluate(problem.ranking_model, state.theta, state.z, "test")
-    before = trainer.position.before
     metrics = Metrics(valid, test.summary, None if before is None else Metrics.from_json(before))
     log.fence()
     _write(log.run, problem, state, test, metrics)

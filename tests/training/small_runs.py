@@ -56,6 +56,8 @@ def quick(small: Small, output: Path, changes: Mapping[str, Any]) -> dict[str, A
         "training.output": str(output),
         "training.report": False,
         "balance.refresh": 3,
+        "balance.interpolation": 1.0,
+        "bilevel.eta": 1e-3,
         "tracking.enabled": False,
         "cluster.launcher": "inline",
         **changes,

@@ -14,9 +14,12 @@ from small_runs import Small, history_of, metrics_of, run, theta_of, vectors_of
 from torch import Tensor
 
 from bifair_dist.bilevel.step import BilevelStep
+from bifair_dist.evaluation.choice import objective
 from bifair_dist.model.alpharec import AlphaRec
 from bifair_dist.model.batch import Batch
+from bifair_dist.runs import Summary
 from bifair_dist.training.checkpoints import Saved
+from bifair_dist.training.front import figures
 from bifair_dist.training.phases import Phase
 from bifair_dist.training.problem import Problem
 from bifair_dist.training.trainer import Trainer
@@ -168,13 +171,21 @@ def test_early_stopping_keeps_the_best_state(small: Small, tmp_path: Path) -> No
     last: dict[str, Any] = {}
     for phase, most in (("base", 40), ("bilevel", 30)):
         records = [r for r in history_of(done) if r["phase"] == phase]
-        values = [r["valid"]["recall@20"] for r in records]
+        values = [value_of(r["valid"], phase, metrics_of(done)) for r in records]
         best = int(np.argmax(values))
         assert len(records) == best + 1 + patience < most, f"{phase}: {values}"
         assert [r["best"] for r in records] == [v > max(values[:i], default=-1) for i, v in enumerate(values)]
         last[phase] = records[best]["valid"]
     assert metrics_of(done)["before"]["valid"] == last["base"]
     assert metrics_of(done)["valid"] == last["bilevel"]
+
+
+def value_of(valid: dict[str, Any], phase: str, metrics: dict[str, Any]) -> float:
+    """What the phase's best state has most of: accuracy, then fairness within the budget."""
+    if phase == "base":
+        return float(valid["recall@20"])
+    base, now = (figures(Summary.from_json(s), ["genre"]) for s in (metrics["before"]["valid"], valid))
+    return -objective(base, now, 0.01)
 
 
 def test_a_run_is_an_input_again(small: Small, tmp_path: Path) -> None:

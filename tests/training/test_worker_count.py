@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -14,7 +15,8 @@ import pytest
 from small_runs import Small, command_line, history_of, metrics_of, quick, run, theta_of, vectors_of
 
 ROOT = Path(__file__).resolve().parents[2]
-CHANGES = {"model.dtype": "float64", "training.max_epochs": 2, "training.bilevel_epochs": 2, "training.patience": 9}
+CHANGES = {"model.dtype": "float64", "training.max_epochs": 2, "training.bilevel_epochs": 2, "training.patience": 9,
+           "balance.interpolation": 0.65}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +54,18 @@ def test_representations_and_projector_agree(runs: tuple[Path, Path], small: Sma
     assert np.abs(one - two).max() <= 1e-9 * np.abs(one).max()
     for name, t in theta_of(runs[0]).items():
         assert np.abs(t - theta_of(runs[1])[name]).max() <= 1e-9 * np.abs(t).max(), name
+
+
+def test_the_points_between_the_ends_agree(runs: tuple[Path, Path]) -> None:
+    one, two = (json.loads((folder / "front.json").read_text()) for folder in runs)
+    assert [p["interpolation"] for p in one["points"]] == sorted([i / 10 for i in range(11)] + [0.65])
+    assert one["kept"] == two["kept"] == 0.65
+    for a, b in zip(one["points"], two["points"], strict=True):
+        for key, value in flat(a["valid"]).items():
+            assert flat(b["valid"])[key] == (value if isinstance(value, list) else pytest.approx(value, rel=1e-9)), key
+        assert (b["unfairness"], b["within_budget"]) == (pytest.approx(a["unfairness"], rel=1e-9), a["within_budget"])
+    (kept,) = (p["valid"] for p in one["points"] if p["interpolation"] == 0.65)
+    assert kept == metrics_of(runs[0])["valid"]
 
 
 def test_recommendations_agree(runs: tuple[Path, Path]) -> None:

@@ -111,8 +111,9 @@ class Tracker:
         entries = [entry for entry in entries if entry.key not in self._refused]
         if self._client is None or self._failed or not entries:
             return
+        client: Any = self._client
         try:
-            self._client.log_batch(self.run_id, **{kind: entries})
+            client.log_batch(self.run_id, **{kind: entries})
         except MlflowException as error:
             if error.error_code != "INVALID_PARAMETER_VALUE":
                 self._stop(error)

@@ -29,7 +29,7 @@ from bifair_dist.data.prepare import (
     prepare,
     prepare_raw,
 )
-from bifair_dist.data.sources import BUILT_IN, SOURCES, check_source
+from bifair_dist.data.sources import BUILT_IN, check_source, sources
 from bifair_dist.data.sources.generated import generate_raw
 from bifair_dist.data.summary import summary
 from bifair_dist.errors import UserError, run_job
@@ -43,15 +43,16 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser() -> argparse.ArgumentParser:
-    sources = "\n".join(f"  {name:<12} {(read.__doc__ or '').splitlines()[0]}" for name, read in SOURCES.items())
+    known = sources()
+    layouts = "\n".join(f"  {name:<12} {known[name].doc}" for name in sorted(known))
     grammar = (groups.__doc__ or "").split("\n", 2)[2]
     parser = _Parser(
         description=(__doc__ or "").split("\n", 1)[0],
-        epilog=f"sources:\n{sources}\n\ngroups:\n{grammar}",
+        epilog=f"sources:\n{layouts}\n\ngroups:\n{grammar}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--source", required=True, metavar="NAME", help=f"one of: {', '.join((*SOURCES, BUILT_IN))}")
+    add("--source", required=True, metavar="NAME", help=f"one of: {', '.join((*sorted(known), BUILT_IN))}")
     add("--input", type=Path, metavar="FOLDER", help=f"folder that holds the files of the source; not for {BUILT_IN}")
     add("--out", type=Path, required=True, metavar="FOLDER", help="dataset folder to write; must not exist")
     rating = f"keep ratings >= R (default {DEFAULT_MIN_RATING:g}; without ratings every pair stays)"
@@ -62,9 +63,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--missing-title", default="error", metavar="error|drop", help="items without a title (default error)")
     add(
         "--split",
-        default="random",
         metavar="KIND",
-        help=f"{', '.join(SPLIT_KINDS)} (default random: 70/10/20 per user)",
+        help=f"{', '.join(SPLIT_KINDS)} (default: given where the source brings one, else random: 70/10/20 per user)",
     )
     add("--seed", type=int, default=0, metavar="S", help=f"seed of the random split, and of {BUILT_IN} (default 0)")
     default = f"group tables, see below (default popularity; {BUILT_IN}: {' '.join(generated.GROUPS)})"

@@ -7,7 +7,7 @@
     [NAME=]user:activity[:quintiles|quartiles|equal_mass]   users by training count (default quintiles)
 
 NAME is the name of the table; left out it is popularity, genre, provider, or user_COLUMN. Genre, provider and user
-columns may hold several values per cell, split by ``|``. The largest values are those with the most training
+columns may hold several values per cell (``a|b``, lists, ``a, b``). The largest values are those with the most training
 interactions. ``+rest`` adds a group of all that have none of the N values.
 """
 
@@ -23,6 +23,7 @@ from bifair_dist.data.dataset import GroupTable, Index
 from bifair_dist.data.labels import label_groups
 from bifair_dist.data.nearest import known
 from bifair_dist.data.popularity import KINDS, count_groups
+from bifair_dist.data.reading import Notes
 from bifair_dist.errors import UserError
 
 FORMS = ("popularity", "genre", "provider", "user")
@@ -83,7 +84,12 @@ def parse_group(spec: str) -> GroupSpec:
 
 
 def build_group(
-    spec: GroupSpec, items: pa.Table, users: pa.Table, item_counts: Index, user_counts: Index
+    spec: GroupSpec,
+    items: pa.Table,
+    users: pa.Table,
+    item_counts: Index,
+    user_counts: Index,
+    notes: Notes | None = None,
 ) -> GroupTable:
     """Make the table: ``items`` and ``users`` in index order, counts of training pairs per item and user (int64).
 
@@ -102,6 +108,7 @@ def build_group(
         counts,
         top=spec.top,
         rest=spec.rest,
+        notes=notes,
     )
     if not result.labels or result.labels == ("rest",):
         raise UserError(f"--groups {spec.name}: column '{spec.column}' of the {entity}s is empty for every {entity}")

@@ -6,24 +6,12 @@ from typing import Literal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from bifair_dist.data.dataset import GroupTable, Index
+from bifair_dist.data.reading import Notes
+from bifair_dist.data.reading.lists import split_values
 
 REST = "rest"
-
-
-def split_values(column: pa.ChunkedArray | pa.Array, separator: str) -> tuple[Index, pa.Array]:
-    """Distinct (row, value) pairs of a column whose cells are lists or text split by ``separator``; blanks left out."""
-    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    if not pa.types.is_list(array.type) and not pa.types.is_large_list(array.type):
-        array = pc.split_pattern(array.cast(pa.string()), separator)
-    rows = pc.list_parent_indices(array)
-    values = pc.utf8_trim_whitespace(pc.list_flatten(array).cast(pa.string()))
-    keep = pc.fill_null(pc.not_equal(values, ""), False)
-    rows, values = rows.filter(keep), values.filter(keep)
-    unique = pa.table({"row": rows, "value": values}).group_by(["row", "value"], use_threads=False).aggregate([])
-    return unique["row"].to_numpy().astype(np.int64), unique["value"].combine_chunks()
 
 
 def label_groups(
@@ -34,14 +22,16 @@ def label_groups(
     *,
     top: int | None,
     rest: bool,
-    separator: str = "|",
+    notes: Notes | None = None,
 ) -> GroupTable:
     """The ``top`` largest values of a column as groups (None: all); ``rest`` collects entities with none of them.
+
+    How cells that hold several values are split is told in ``notes`` (``reading.lists``).
 
     The size of a value is the training interactions of its members (``counts``, one number per entity), ties in order
     of label; labels run from large to small, ``rest`` last. Without ``rest`` such entities are in no group.
     """
-    row, value = split_values(column, separator)
+    row, value = split_values(column, name, notes or Notes())
     coded = value.dictionary_encode()
     names = np.asarray(coded.dictionary.to_pylist(), dtype=object)
     code = coded.indices.to_numpy(zero_copy_only=False).astype(np.int64)

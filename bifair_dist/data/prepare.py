@@ -18,7 +18,9 @@ from bifair_dist.data.dedupe import drop_duplicates
 from bifair_dist.data.groups import build_group, parse_groups, require_column
 from bifair_dist.data.kcore import k_core
 from bifair_dist.data.nearest import known
+from bifair_dist.data.plausible import tell_groups, tell_splits, tell_titles, tell_values
 from bifair_dist.data.raw import Pairs, RawData
+from bifair_dist.data.reading.files import parts_of
 from bifair_dist.data.sources import check_source, read_source
 from bifair_dist.data.splits import Part, leave_last_out, random_split, temporal_split, valid_from_train
 from bifair_dist.data.writer import check_target, write_dataset
@@ -30,11 +32,15 @@ DEFAULT_MIN_RATING = 4.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PrepareOptions:
-    """Every choice of a preparation. ``min_rating`` None: 4 where the source has ratings, else all pairs."""
+    """Every choice of a preparation.
+
+    ``min_rating`` None: 4 where the source has ratings, else all pairs. ``split`` None: the one that the source brings,
+    else random.
+    """
 
     min_rating: float | None = None
     k_core: int = 10
-    split: str = "random"
+    split: str | None = None
     seed: int = 0
     groups: Sequence[str] = ("popularity:quintiles",)
     require: Sequence[str] = ()
@@ -63,8 +69,8 @@ def check_options(source: str | None, out: Path, options: PrepareOptions) -> Non
     """Raise ``UserError`` for whatever can be seen to be wrong before anything is read."""
     if source is not None:
         check_source(source)
-    if options.split not in SPLIT_KINDS:
-        raise UserError(f"--split {options.split}: unknown split; {known(options.split, SPLIT_KINDS)}")
+    if options.split not in (None, *SPLIT_KINDS):
+        raise UserError(f"--split {options.split}: unknown split; {known(str(options.split), SPLIT_KINDS)}")
     if options.missing_title not in ("error", "drop"):
         raise UserError(f"--missing-title {options.missing_title}: must be 'error' or 'drop'")
     if options.k_core < 1:
@@ -96,12 +102,14 @@ def prepare_raw(
     progress = progress or Progress()
     check_options(None, out, options)
     specs = parse_groups(options.groups)
+    split = options.split or ("random" if raw.pairs.part is None else "given")
     read_pairs = len(raw.pairs)
     with progress.stage("duplicates"):
         raw.pairs, dropped = drop_duplicates(raw.pairs, len(raw.item_ids))
         progress.dropped["duplicates"] = {"pairs": dropped}
     with progress.stage("rating threshold"):
         min_rating = _threshold(raw, options.min_rating)
+        tell_values(raw, min_rating, asked=options.min_rating is not None)
         if min_rating is not None and raw.pairs.rating is not None:
             good = raw.pairs.rating >= min_rating
             _keep(raw, good, progress, "rating threshold", f"no pair is rated {min_rating:g} or more")
@@ -117,26 +125,30 @@ def prepare_raw(
         core = k_core(raw.pairs.user, raw.pairs.item, options.k_core)
         _keep(raw, core, progress, "k-core", f"--k-core {options.k_core} leaves nothing; choose a smaller one")
     with progress.stage("split"):
-        part = split_pairs(raw.pairs, options.split, options.seed)
-        if raw.pairs.part is not None and options.split == "given":
+        part = split_pairs(raw.pairs, split, options.seed)
+        if raw.pairs.part is not None and split == "given":
             part = _drop_untrained(raw, part, progress)
         users, items = _compact(raw)
         _check_titles(items, raw.items_source)
+        tell_titles(items, raw.notes)
         rows = [np.flatnonzero(part == p) for p in range(3)]
         del part
         splits = {name: _interactions(raw.pairs, rows[p]) for p, name in enumerate(SPLITS)}
         stamp = raw.pairs.timestamp
         timestamps = None if stamp is None else {name: stamp[rows[p]] for p, name in enumerate(SPLITS)}
+        tell_splits({name: len(pairs) for name, pairs in splits.items()}, split, raw.notes)
         raw.pairs = raw.pairs.take(np.empty(0, np.int64))
     with progress.stage("groups"):
         item_counts = np.bincount(splits["train"].item, minlength=items.num_rows).astype(np.int64)
         user_counts = np.bincount(splits["train"].user, minlength=users.num_rows).astype(np.int64)
-        tables = [build_group(spec, items, users, item_counts, user_counts) for spec in specs]
+        tables = [build_group(spec, items, users, item_counts, user_counts, raw.notes) for spec in specs]
+        tell_groups(tables, raw.notes)
     manifest = {
-        "source": {"name": source, "files": {file.name: file.stat().st_size for file in raw.files}},
-        "options": {**asdict(options), "min_rating": min_rating, "groups": list(options.groups)},
+        "source": {"name": source, "files": {file.name: _size(file) for file in raw.files}},
+        "options": {**asdict(options), "min_rating": min_rating, "split": split, "groups": list(options.groups)},
         "seed": options.seed,
-        "read": {"pairs": read_pairs, **raw.notes},
+        "read": {"pairs": read_pairs, **raw.notes.counts, "as": raw.notes.said},
+        "warnings": raw.notes.warnings,
         "dropped": progress.dropped,
         **({} if raw.planted is None else {"planted": raw.planted}),
     }
@@ -228,6 +240,10 @@ def _check_titles(items: pa.Table, source: str) -> None:
             f"{source}: no title for item '{missing[0]}' and {len(missing) - 1:,} more of {items.num_rows:,} items "
             "with interactions; add titles or pass --missing-title drop"
         )
+
+
+def _size(path: Path) -> int:
+    return sum(part.stat().st_size for part, _ in parts_of(path))
 
 
 def _interactions(pairs: Pairs, rows: Index) -> Interactions:

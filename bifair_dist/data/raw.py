@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from bifair_dist.errors import UserError
+from bifair_dist.data.reading.notes import Notes
 
 Codes = npt.NDArray[np.int32]
 
@@ -51,7 +51,7 @@ class RawData:
     users: pa.Table | None = None
     files: Sequence[Path] = ()
     items_source: str = "items"
-    notes: dict[str, int] = field(default_factory=dict)
+    notes: Notes = field(default_factory=Notes)
     planted: dict[str, Any] | None = None
 
 
@@ -94,8 +94,3 @@ def align(table: pa.Table | None, key: str, ids: pa.Array) -> tuple[pa.Table, in
 def whole_numbers(column: pa.ChunkedArray | pa.Array) -> npt.NDArray[np.int64]:
     """Timestamps as int64; a fraction of the source's unit is cut off."""
     return column.to_numpy().astype(np.int64)
-
-
-def no_rows(path: Path) -> UserError:
-    """The error for a file that holds a header or nothing at all."""
-    return UserError(f"{path}: file is empty; it must hold at least one row")

@@ -9,9 +9,10 @@ from bifair_dist.data.dataset import SPLITS
 
 
 def summary(manifest: Mapping[str, Any], seconds: Mapping[str, float]) -> str:
-    """Counts, splits and group sizes of a manifest, and the seconds of the stages, as lines of text."""
+    """How the input was read, counts, splits, group sizes, seconds and warnings of a manifest, as lines of text."""
     counts = manifest["counts"]
     lines = [
+        *(f"read: {line}" for line in manifest["read"].get("as", ())),
         f"{'users':<12}{counts['users']:>12,}",
         f"{'items':<12}{counts['items']:>12,}",
         f"{'pairs':<12}{counts['pairs']:>12,}   density {counts['density']:.3%}",
@@ -20,5 +21,6 @@ def summary(manifest: Mapping[str, Any], seconds: Mapping[str, float]) -> str:
     for name, about in manifest["groups"].items():
         lines.append(f"groups '{name}' ({about['entity']}s)")
         lines += [f"  {label:<34.34}{size:>8,}" for label, size in zip(about["labels"], about["sizes"], strict=True)]
+    lines += [f"warning: {line}" for line in manifest.get("warnings", ())]
     lines.append(f"{'seconds':<12}{sum(seconds.values()):>12.1f}")
     return "\n".join(lines)

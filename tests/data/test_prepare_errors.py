@@ -65,7 +65,7 @@ CASES: dict[str, tuple[str, Callable[[Path], object], list[str], str]] = {
         [],
         "line 25: not valid JSON",
     ),
-    "json field missing": ("amazon 2023", append("Books.jsonl", '{"rating": 5}\n'), [], "line 25: field 'user_id' is"),
+    "json field missing": ("amazon 2023", append("Books.jsonl", '{"rating": 5}\n'), [], "line 25: user_id is empty"),
     "broken gzip": ("amazon 2018", lambda f: (f / "Books_5.json.gz").write_bytes(b"no gzip"), [], "cannot be read"),
     "row in train.txt": (
         "lightgcn",

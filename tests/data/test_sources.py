@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from raw_layouts import GENRES, ITEMS, LAYOUTS, RATINGS, TITLES, USERS, json_lines, lightgcn, movielens_dat, write
+from raw_layouts import GENRES, ITEMS, LAYOUTS, RATINGS, TITLES, USERS, lightgcn, movielens_dat, write
 
 from bifair_dist.data.prepare import PrepareOptions, prepare, split_pairs
 from bifair_dist.data.raw import RawData, encode_ids
-from bifair_dist.data.sources import jsonlines, read_source
+from bifair_dist.data.sources import read_source
 from bifair_dist.errors import UserError
 
 
@@ -70,19 +70,6 @@ def test_amazon_2018_columns(tmp_path: Path) -> None:
     assert by_id["10"]["main_category"] is None and by_id["10"]["categories"] is None
 
 
-def test_json_blocks_join_to_the_same_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = write(tmp_path / "r.jsonl", json_lines([{"a": f"x{n}", "b": n} for n in range(500)]))
-    monkeypatch.setattr(jsonlines, "BLOCK", 64)
-    fields = {"a": pa.string(), "b": pa.float64()}
-    table = jsonlines.read_json_lines(path, fields, ["a", "b"])
-    assert table["b"].to_pylist() == list(range(500))
-    text = path.read_text().splitlines()
-    text[321] = '{"a": "x", "b": "many"}'
-    path.write_text("\n".join(text) + "\n")
-    with pytest.raises(UserError, match=r"r\.jsonl, line 322: field 'b' is \"many\", not a number"):
-        jsonlines.read_json_lines(path, fields, ["a", "b"])
-
-
 def test_lightgcn_given_split_keeps_test_and_carves_valid(tmp_path: Path) -> None:
     lightgcn(tmp_path)
     raw = read_source("lightgcn", tmp_path)
@@ -139,4 +126,4 @@ def test_generic_takes_gz_and_repeated_item_rows(generic: Path, tmp_path: Path) 
     write(generic / "items.csv", (generic / "items.csv").read_text().replace('"Heat"', '"  Heat "'))
     raw = read_source("generic", generic)
     assert "Heat" in raw.items["title"].to_pylist()  # blanks around a title are taken off
-    assert raw.notes == {"repeated item rows": 1} and "Another title" not in raw.items["title"].to_pylist()
+    assert raw.notes.counts == {"repeated item rows": 1} and "Another title" not in raw.items["title"].to_pylist()

@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from bifair_dist.data.raw import RawData
+from bifair_dist.data.reading import Notes
 from bifair_dist.data.sources.amazon import Release, read_amazon
+from bifair_dist.data.sources.registry import source
 
 RELEASE = Release("user_id", "parent_asin", "rating", "timestamp", "categories", "store", "features")
 
 
-def read_amazon2023(path: Path) -> RawData:
-    """Read a folder of Amazon Reviews 2023; timestamps in milliseconds, provider column ``store``."""
-    return read_amazon(path, RELEASE)
+@source("amazon2023", ("meta_*.jsonl*",))
+def read_amazon2023(path: Path, notes: Notes) -> RawData:
+    """A folder of Amazon Reviews 2023; timestamps in milliseconds, provider column ``store``."""
+    return read_amazon(path, RELEASE, notes)

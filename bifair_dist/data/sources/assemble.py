@@ -8,8 +8,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.types as kinds
 
 from bifair_dist.data.raw import Pairs, RawData, align, encode_ids, whole_numbers
+from bifair_dist.data.reading import Notes
+from bifair_dist.errors import UserError
 
 
 def assemble(
@@ -17,13 +20,15 @@ def assemble(
     items: pa.Table,
     users: pa.Table | None = None,
     *,
+    notes: Notes,
     files: Sequence[Path],
     items_path: Path,
 ) -> RawData:
     """``interactions``: user_id, item_id, optional rating, timestamp (numbers) and part (0, 1, 2), without nulls.
 
     ``items`` has item_id and title, ``users`` user_id; other columns are kept. The columns are released one by one
-    while they are coded, which keeps the peak memory of large inputs down.
+    while they are coded, which keeps the peak memory of large inputs down. Raises ``UserError`` where no item of the
+    interactions is among the items.
     """
     names = interactions.column_names
     user_ids, user = encode_ids(interactions["user_id"])
@@ -37,20 +42,34 @@ def assemble(
         whole_numbers(interactions["timestamp"]) if "timestamp" in names else None,
         interactions["part"].to_numpy().astype(np.int8) if "part" in names else None,
     )
-    items, repeated_items = align(items, "item_id", item_ids)
-    title = pc.utf8_trim_whitespace(items["title"].cast(pa.string()))
-    items = items.set_column(items.column_names.index("title"), "title", title)
-    repeated_users = 0
+    if not _matched("item_id", item_ids, items, items_path.name, notes):
+        raise UserError(
+            f"{items_path}: none of its ids ('{items['item_id'][0]}', ...) is an item of the interactions "
+            f"('{item_ids[0]}', ...)"
+        )
+    items, repeated = align(items, "item_id", item_ids)
+    notes.count("repeated item rows", repeated)
+    items = items.set_column(items.column_names.index("title"), "title", _title(items["title"]))
     if users is not None:
-        users, repeated_users = align(users, "user_id", user_ids)
-    notes = {"repeated item rows": repeated_items, "repeated user rows": repeated_users}
-    return RawData(
-        pairs,
-        user_ids,
-        item_ids,
-        items.select(["item_id", "title", *(n for n in items.column_names if n not in ("item_id", "title"))]),
-        users,
-        files,
-        str(items_path),
-        {name: count for name, count in notes.items() if count},
-    )
+        if not _matched("user_id", user_ids, users, "the users' table", notes):
+            notes.warn(
+                f"none of the users' ids ('{users['user_id'][0]}', ...) is a user of the interactions "
+                f"('{user_ids[0]}', ...): their columns are empty"
+            )
+        users, repeated = align(users, "user_id", user_ids)
+        notes.count("repeated user rows", repeated)
+    order = ["item_id", "title", *(n for n in items.column_names if n not in ("item_id", "title"))]
+    return RawData(pairs, user_ids, item_ids, items.select(order), users, files, str(items_path), notes)
+
+
+def _matched(key: str, ids: pa.Array, table: pa.Table, name: str, notes: Notes) -> int:
+    """How many of the ids of the interactions have a row in the table; told."""
+    found = pc.sum(pc.is_in(ids, value_set=table[key].cast(pa.string()).combine_chunks())).as_py() or 0
+    notes.say(f"{found:,} of {len(ids):,} {key[:-3]}s of the interactions have a row in {name}")
+    return int(found)
+
+
+def _title(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    if kinds.is_list(column.type):
+        column = pc.binary_join(column, " ")
+    return pc.utf8_trim_whitespace(column.cast(pa.string()))

@@ -1,0 +1,148 @@
+"""Files as bytes and text: which files a folder holds, compression, encoding."""
+
+from __future__ import annotations
+
+import codecs
+import gzip
+import io
+import lzma
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from bifair_dist.data.reading.notes import Notes
+from bifair_dist.errors import UserError
+
+_BLOCK = 1 << 24
+_FAILURES = (OSError, EOFError, zlib.error, lzma.LZMAError, UnicodeError)
+
+
+def visible(folder: Path) -> list[Path]:
+    """What a folder holds, sorted, without what only a system wrote: ``._x`` of macOS, ``_SUCCESS``, hidden files."""
+    return sorted(path for path in folder.iterdir() if not path.name.startswith((".", "_")))
+
+
+def parts_of(path: Path) -> list[tuple[Path, dict[str, str]]]:
+    """The file itself, or the files in a folder of parts, each with the columns its path gives (``key=value/``)."""
+    if not path.is_dir():
+        return [(path, {})]
+    found: list[tuple[Path, dict[str, str]]] = []
+    for entry in visible(path):
+        key, equals, value = entry.name.partition("=")
+        given = {key: value} if entry.is_dir() and equals else {}
+        found += [(part, given | more) for part, more in parts_of(entry)]
+    return found
+
+
+def no_rows(path: Path) -> UserError:
+    """The error for a file that holds a header or nothing at all."""
+    return UserError(f"{path}: file is empty; it must hold at least one row")
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn failures of the file system and of decompression into one line."""
+    if not path.exists():
+        raise UserError(f"{path}: file not found")
+    try:
+        yield
+    except _FAILURES as error:
+        raise UserError(f"{path}: cannot be read ({(str(error).splitlines() or [type(error).__name__])[0]})") from error
+
+
+def open_bytes(path: Path) -> IO[bytes]:
+    """Bytes of a file, .gz unpacked."""
+    return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")  # type: ignore[return-value]
+
+
+def open_text(path: Path) -> IO[str]:
+    """Text of a file without its byte order mark, line ends as they are.
+
+    UTF-16 where the mark says so, else UTF-8; single bytes that are not UTF-8 are read as Windows-1252 (Latin-1).
+    """
+    with open_bytes(path) as stream:
+        utf16 = stream.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+    return io.TextIOWrapper(
+        open_bytes(path), encoding="utf-16" if utf16 else "utf-8-sig", errors=_AS_CP1252, newline=""
+    )
+
+
+def first_line(path: Path) -> str:
+    """The first line, without its end; blank for an empty file."""
+    with reading(path), open_text(path) as stream:
+        return stream.readline().rstrip("\r\n")
+
+
+def read_lines(path: Path, notes: Notes) -> list[str]:
+    """All lines, without their ends, blank ones too. Raises ``UserError`` for an empty file."""
+    with reading(path):
+        scan(path, notes)
+        with open_text(path) as stream:
+            lines = [line.rstrip("\r\n") for line in stream]
+    if not any(line.strip() for line in lines):
+        raise no_rows(path)
+    return lines
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """What a whole file holds: ``plain`` UTF-8 without a byte order mark, and whether any ``"`` is in it."""
+
+    plain: bool
+    quotes: bool
+
+
+def scan(path: Path, notes: Notes) -> Scan:
+    """Look through a file once, about a second for a GB. Lines that are not UTF-8 are counted and the first named."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    quotes, marked, valid = False, False, True
+    with open_bytes(path) as stream:
+        first = True
+        while block := stream.read(_BLOCK):
+            quotes = quotes or b'"' in block
+            if first:
+                marked = block.startswith((codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+            first = False
+            try:
+                decoder.decode(block)
+            except UnicodeDecodeError:
+                valid = False
+                break
+    try:
+        decoder.decode(b"", final=valid)
+    except UnicodeDecodeError:  # cut within a character
+        valid = False
+    if not valid and not marked:
+        _tell_lines(path, notes)
+    return Scan(valid and not marked, quotes or not valid)
+
+
+def _tell_lines(path: Path, notes: Notes) -> None:
+    bad = []
+    with open_bytes(path) as stream:
+        for number, line in enumerate(stream, 1):
+            try:
+                line.decode()
+            except UnicodeDecodeError:
+                bad.append(number)
+    lines = f"line {bad[0]} is" if len(bad) == 1 else f"{len(bad):,} lines are"
+    first = "" if len(bad) == 1 else f"; the first is line {bad[0]}"
+    notes.say(f"{path.name}: {lines} not UTF-8; those characters are read as Windows-1252{first}")
+
+
+def _as_cp1252(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeDecodeError):
+        raise error
+    wrong = error.object[error.start : error.end]
+    try:
+        return wrong.decode("cp1252"), error.end
+    except UnicodeDecodeError:
+        return wrong.decode("latin-1"), error.end
+
+
+_AS_CP1252 = "bifair-cp1252"
+_handler: Callable[[UnicodeError], tuple[str, int]] = _as_cp1252
+codecs.register_error(_AS_CP1252, _handler)

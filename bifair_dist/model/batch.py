@@ -13,7 +13,8 @@ class Batch:
     """The whole batch, known to every worker, and this worker's slice [start, stop) of it.
 
     `users`, `positives` int64 [B]; `negatives` int64 [K] (shared) or [B, K]; `masked` bool [stop - start, K] for the
-    slice, or None; `slices` the (start, stop) of every worker. With one worker the slice is the batch.
+    slice, or None; `slices` the (start, stop) of every worker. With one worker the slice is the batch. `key` (64 bits)
+    is the batch's own: what else is drawn for it is drawn from that.
     """
 
     users: Tensor
@@ -22,12 +23,13 @@ class Batch:
     masked: Tensor | None
     slices: tuple[tuple[int, int], ...]
     rank: int = 0
+    key: int = 0
 
     def to(self, device: torch.device) -> Batch:
         """The batch with its tensors on `device`."""
         masked = None if self.masked is None else self.masked.to(device)
         users, positives, negatives = (t.to(device) for t in (self.users, self.positives, self.negatives))
-        return Batch(users, positives, negatives, masked, self.slices, self.rank)
+        return Batch(users, positives, negatives, masked, self.slices, self.rank, self.key)
 
     @property
     def size(self) -> int:

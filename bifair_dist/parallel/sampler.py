@@ -1,7 +1,8 @@
 """Counter-based sampling: the batch of (seed, epoch, step) is a pure function of these.
 
 Every worker derives it alone: no worker sends indices, the batches do not depend on the worker
-count, and a run can go on from any step.
+count, and a run can go on from any step. A batch costs what it holds: neither an epoch's order nor a pool of negatives
+is made by permuting all pairs or all items (keyed.py).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from bifair_dist.csr import Csr
 from bifair_dist.model.batch import Batch
+from bifair_dist.parallel.keyed import key_of, permuted
 
 
 def counter_generator(*key: int | str) -> torch.Generator:
@@ -60,7 +62,6 @@ class BatchSampler:
             self._slot = torch.full((known.indptr.numel() - 1,), -1)  # of a user: an example of its, -1 between calls
         self.key = (seed, stream)
         self.rank, self.workers = rank, workers
-        self._epoch, self._order = -1, torch.empty(0, dtype=torch.int64)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -70,20 +71,20 @@ class BatchSampler:
     def batch(self, epoch: int, step: int) -> Batch:
         """Batch `step` (counted on past the end of the epoch, into the next ones) of `epoch`."""
         epoch, step = epoch + step // self.steps_per_epoch, step % self.steps_per_epoch
-        if epoch != self._epoch:
-            self._epoch = epoch
-            self._order = torch.randperm(self.user.numel(), generator=counter_generator(*self.key, "order", epoch))
-        chosen = self._order[step * self.batch_size : (step + 1) * self.batch_size]
+        n_pairs = self.user.numel()
+        places = torch.arange(step * self.batch_size, min((step + 1) * self.batch_size, n_pairs))
+        chosen = permuted(places, n_pairs, key_of(*self.key, "order", epoch))
         users, positives = self.user[chosen], self.item[chosen]
-        rng = counter_generator(*self.key, "negatives", epoch, step)
+        key = key_of(*self.key, "negatives", epoch, step)
         if self.shared:
-            negatives = torch.randperm(self.n_items, generator=rng)[: self.negatives]
+            negatives = permuted(torch.arange(min(self.negatives, self.n_items)), self.n_items, key)
         else:
+            rng = counter_generator(*self.key, "negatives", epoch, step)
             negatives = torch.randint(self.n_items, (users.numel(), self.negatives), generator=rng)
         slices = slices_of(users.numel(), self.workers)
         start, stop = slices[self.rank]
         masked = self._mask(users[start:stop], negatives if self.shared else negatives[start:stop])
-        return Batch(users, positives, negatives, masked, slices, self.rank)
+        return Batch(users, positives, negatives, masked, slices, self.rank, key)
 
     def _mask(self, users: Tensor, negatives: Tensor) -> Tensor | None:
         if self.known is None:

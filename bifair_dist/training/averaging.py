@@ -40,15 +40,24 @@ class Average:
         """Whether there is an average; otherwise `averaged` is the parameters themselves."""
         return self.window > 1
 
+    def go_on_from(self, steps: int) -> None:
+        """The averages were loaded as they were after that many steps."""
+        self.steps = steps
+
     @torch.no_grad()
     def update(self) -> None:
         """Take in the parameters as they are after a step."""
         if not self.kept:
             return
         self.steps += 1
-        share = max(1.0 / self.window, 9.0 / (self.steps + 9.0))
+        c = share(self.steps, self.window)
         theta, z = self.averaged
         for name, parameter in self.theta.items():
-            theta[name].lerp_(parameter, share)
+            theta[name].lerp_(parameter, c)
         if self.train_z:
-            z.lerp_(self.z, share)
+            z.lerp_(self.z, c)
+
+
+def share(step: int, window: float) -> float:
+    """c_t of step t, from 1."""
+    return max(1.0 / window, 9.0 / (step + 9.0))

@@ -1,0 +1,192 @@
+"""AlphaRec with a step that costs what its batch costs: cached propagation with a fitted drift.
+
+LightGCN is linear: out = P x, x = g_theta(inputs), P fixed by the graph. Between two full passes x drifts, and a batch
+needs P x of its own nodes n alone: the old value, and P applied to the drift. The drift of all nodes is close to one
+affine map of what they were, which the batch's nodes determine, and P of an affine map of X is one of P X:
+
+    refresh (every R steps, no gradient, refresh.py)
+        zbar = pool(Z)   [U, d],     X = g(zbar; Z)   [U + N, k],     [Y, r] = P [X, 1],     p = diag P
+    step
+        inputs  items Z_i, users zbar_u + (mean over a few items j drawn of the user's history of Z_j - the same, fixed)
+        F = [X_n, 1],    S = (F'F + lambda I)^-1 F',    lambda = ridge mean diag(F'F)         in float64, no gradient
+        D = g(inputs_n) - X_n,    M = S D                                                     differentiable
+        out_n = Y_n + [Y_n, r_n] M + p_n (D - F M)
+
+Exact where D = 0, and where the drift is affine in X (up to the ridge). M carries a gradient also where D = 0: without
+it the gradient is that of historical embeddings (GNNAutoScale, ICML 2021), which see only a node's own drift. The mean
+of the drawn items is zero in value and has the expectation of the pooled inputs as its gradient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from bifair_dist.model.alpharec import AlphaRec
+from bifair_dist.model.batch import Batch
+from bifair_dist.model.graph import Graph
+from bifair_dist.model.infonce import info_nce
+from bifair_dist.model.projector import Theta, first, second
+from bifair_dist.model.refresh import InBlocks, own_weight, projected, propagated, user_inputs
+
+
+class Nodes(Protocol):
+    """The distinct nodes of a batch, as seen from where some of their rows are held.
+
+    users: int64 [a], the batch's users held here, by row.  items: int64 [b], its items held here, by row.
+    item_at: int64 [b], where these are among the rows of Z that the step takes.
+    """
+
+    users: Tensor
+    items: Tensor
+    item_at: Tensor
+
+    def history(self, z: Tensor) -> Tensor:
+        """Zeros [a, d] whose gradient reaches the drawn items' rows of `z` [t, d], wherever they are held."""
+        ...
+
+    def total(self, tensor: Tensor, tag: str) -> Tensor:
+        """Sum over the places, differentiable."""
+        ...
+
+    def examples(self, outputs: Tensor, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """Outputs of the nodes held here [a + b, k] -> full rows of this place's slice: users, positives, negatives."""
+        ...
+
+
+class Touching(Protocol):
+    """Finds the rows that batches touch. The answer for one or several workers: `bifair_dist.parallel.touched`."""
+
+    def own(self, users: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
+        """Rows held here of matrices of all users and of all items."""
+        ...
+
+    def find(self, batches: Sequence[Batch]) -> tuple[Tensor, list[Nodes]]:
+        """Rows of Z held here that a step on these batches takes, int64 [t] ascending, and each batch's nodes."""
+        ...
+
+
+@dataclass(slots=True)
+class Cache:
+    """What a refresh leaves, rows held here: users' inputs [m_users, d]; X [., k], users and items; [Y, r] [., k + 1]."""
+
+    inputs: Tensor
+    users: Tensor
+    items: Tensor
+    out_users: Tensor
+    out_items: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """A batch's part of the cache and S as a Cholesky factor; what is fixed while its passes are made."""
+
+    nodes: Nodes
+    inputs: Tensor  # of its users [a, d]
+    x: Tensor  # X_n [a + b, k]
+    features: Tensor  # F [a + b, k + 1], float64
+    gram: Tensor  # F'F over all places [k + 1, k + 1], float64
+    factor: Tensor  # of F'F + lambda I [k + 1, k + 1], float64
+    out: Tensor  # [Y_n, r_n]
+    own: Tensor  # p_n [a + b, 1]
+
+
+@dataclass(slots=True)
+class CachedAlphaRec:
+    """`Backbone` whose losses read the cache; its `z` are the rows that `select` named. Rankings propagate in full."""
+
+    full: AlphaRec
+    touching: Touching
+    ridge: float = 1e-3
+    cache: Cache | None = None
+    explained: Tensor = field(default_factory=lambda: torch.ones(()))
+    """R^2 of the last fit, over all places: the share of the batch's drift, in squares, that the affine map explains."""
+    _own: tuple[Tensor, Tensor] | None = None
+    _fits: list[tuple[Batch, Fit]] = field(default_factory=list)
+
+    @property
+    def graph(self) -> Graph:
+        """The training graph."""
+        return self.full.graph
+
+    @torch.no_grad()
+    def refresh(self, theta: Theta, z: Tensor, *, pool: bool = True) -> None:
+        """Fill the cache at (theta, Z [m, d]); without `pool` the users' inputs stay, which is right where Z did."""
+        pooled = user_inputs(self.full, z) if pool or self.cache is None else self.cache.inputs
+        self.load(pooled, projected(theta, pooled), projected(theta, z))
+
+    @torch.no_grad()
+    def load(self, inputs: Tensor, users: Tensor, items: Tensor) -> None:
+        """Fill the cache from users' inputs and X, rows held here: a refresh has no more to remember."""
+        whole = (torch.cat([x, x.new_ones(x.shape[0], 1)], dim=1) for x in (users, items))
+        self.cache = Cache(inputs, users, items, *propagated(self.full, *whole))
+
+    @torch.no_grad()
+    def select(self, *batches: Batch) -> Tensor:
+        """Rows of Z held here that a step on these batches takes, int64 [t]; every pass of the step reads the same."""
+        rows, nodes = self.touching.find(batches)
+        self._fits = [(batch, self._fit(n)) for batch, n in zip(batches, nodes, strict=True)]
+        return rows
+
+    def example_losses(self, theta: Theta, z: Tensor, batch: Batch) -> Tensor:
+        """InfoNCE of the examples in this worker's slice, [b]. `z` [t, d]: the rows that `select` named."""
+        fit = next(f for known, f in self._fits if known is batch)
+        inputs = fit.inputs
+        if z.requires_grad and self.full.user_inputs is None:
+            inputs = inputs + fit.nodes.history(z)
+        nodes = torch.cat([inputs, z.index_select(0, fit.nodes.item_at)])
+        outputs = self._outputs(fit, second(theta, first(theta, nodes)))
+        u, plus, minus = fit.nodes.examples(outputs, batch)
+        return info_nce(u, plus, minus, batch.masked, self.full.tau)
+
+    def node_rows(self, theta: Theta, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Outputs as the rows held here, propagated in full, in blocks; `z` [m, d] are all rows held here."""
+        return self._in_blocks().node_rows(theta, z)
+
+    def ranking_rows(self, theta: Theta, z: Tensor) -> tuple[Tensor, Tensor]:
+        """The same, each of length 1."""
+        return self._in_blocks().ranking_rows(theta, z)
+
+    def _in_blocks(self) -> InBlocks:
+        full = self.full
+        return InBlocks(full.graph, full.layout, full.layers, full.tau, full.user_inputs, full.low)
+
+    def _outputs(self, fit: Fit, x: Tensor) -> Tensor:
+        """out_n from x_n [a + b, k], at the head of this file."""
+        drift = x - fit.x
+        wide = drift.double()
+        squares = wide.detach().square().sum(0, keepdim=True)
+        sums = fit.nodes.total(torch.cat([fit.features.T @ wide, squares]), "fit")
+        fitted = torch.cholesky_solve(sums[:-1], fit.factor)
+        self.explained = _explained(fit.gram, sums.detach(), fitted.detach())
+        rest = drift - (fit.features @ fitted).to(drift)
+        k = drift.shape[1]
+        return fit.out[:, :k] + fit.out @ fitted.to(drift) + fit.own * rest
+
+    def _fit(self, nodes: Nodes) -> Fit:
+        cache = self.cache
+        if cache is None:
+            raise RuntimeError("select before the first refresh")
+        if self._own is None:
+            self._own = self.touching.own(*own_weight(self.graph, self.full.layers))
+
+        def of(users: Tensor, items: Tensor) -> Tensor:
+            return torch.cat([users.index_select(0, nodes.users), items.index_select(0, nodes.items)])
+
+        x = of(cache.users, cache.items)
+        features = torch.cat([x, x.new_ones(x.shape[0], 1)], dim=1).double()
+        gram = nodes.total(features.T @ features, "fit")
+        penalised = gram + torch.diag(self.ridge * gram.diagonal().mean().expand(len(gram)))
+        inputs, out = cache.inputs.index_select(0, nodes.users), of(cache.out_users, cache.out_items)
+        return Fit(nodes, inputs, x, features, gram, torch.linalg.cholesky(penalised), out, of(*self._own))
+
+
+def _explained(gram: Tensor, sums: Tensor, fitted: Tensor) -> Tensor:
+    """1 - |D - F M|^2 / |D|^2 from F'F, (F'D, squares of D by column) and M; 1 where nothing drifted."""
+    squares, product = sums[-1].sum(), sums[:-1]
+    share = (2 * (fitted * product).sum() - (fitted * (gram @ fitted)).sum()) / squares
+    return torch.where(squares > 0, share, 1.0)

@@ -2,6 +2,7 @@
 
 from bifair_dist.config.balance import BalanceSettings
 from bifair_dist.config.bilevel import BilevelSettings
+from bifair_dist.config.cached import CachedSettings
 from bifair_dist.config.checkpoint import CheckpointSettings
 from bifair_dist.config.cluster import ClusterSettings
 from bifair_dist.config.command_line import help_text, parse
@@ -18,6 +19,7 @@ from bifair_dist.config.yaml_file import load, read_yaml, to_yaml
 __all__ = [
     "BalanceSettings",
     "BilevelSettings",
+    "CachedSettings",
     "CheckpointSettings",
     "ClusterSettings",
     "DataSettings",

@@ -20,6 +20,12 @@ class ModelSettings(Settings):
     )
     output: int = setting(64, "width of the model's space", unit="columns", why="AlphaRec's", at_least=1)
     layers: int = setting(2, "LightGCN layers over the user-item graph", unit="layers", why="AlphaRec's", at_least=0)
+    propagation: Literal["full", "cached", "auto"] = setting(
+        "full",
+        "over the whole graph in every step; or every --cached.interval steps, with a fit between them; "
+        "auto: cached where that does a quarter of the work or less",
+        why="full is exact, cached costs a step what its batch costs, whatever the catalogue",
+    )
     loss: Literal["info_nce", "bpr"] = setting(
         "info_nce",
         "loss of mf and lightgcn: InfoNCE on cosines as for the other methods, or BPR on inner products as published",

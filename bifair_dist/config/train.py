@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from bifair_dist.config.balance import BalanceSettings
 from bifair_dist.config.bilevel import BilevelSettings
+from bifair_dist.config.cached import CachedSettings
 from bifair_dist.config.checkpoint import CheckpointSettings
 from bifair_dist.config.cluster import ClusterSettings
 from bifair_dist.config.data import DataSettings
@@ -23,6 +24,7 @@ class TrainSettings(Settings):
 
     data: DataSettings = section(DataSettings)
     model: ModelSettings = section(ModelSettings)
+    cached: CachedSettings = section(CachedSettings)
     bilevel: BilevelSettings = section(BilevelSettings)
     balance: BalanceSettings = section(BalanceSettings)
     training: TrainingSettings = section(TrainingSettings)
@@ -34,6 +36,8 @@ class TrainSettings(Settings):
     def check(self) -> None:
         """Refuse what a strategy cannot do, or what would silently do nothing."""
         offload, host_adam = self.deepspeed.offload_z_adam, self.deepspeed.host_adam
+        if self.model.propagation == "cached":
+            self._check_cached()
         if self.training.id_embeddings:
             self._check_id_embeddings()
         elif self.model.loss != "info_nce":
@@ -57,6 +61,19 @@ class TrainSettings(Settings):
             raise UserError(
                 f"deepspeed.host_adam: {host_adam} updates an offloaded Z; add --deepspeed.offload_z_adam true"
             )
+
+    def _check_cached(self) -> None:
+        for name, is_so, reason in (
+            ("training.method", self.training.id_embeddings, "has no projector, whose drift is what is fitted"),
+            ("training.strategy", self.training.strategy != "ddp", "keeps all of Z in an optimiser of its own"),
+            ("training.precision", self.training.precision != "full", "rounds more coarsely than the drift is"),
+        ):
+            if is_so:
+                value = getattr(self.training, name.removeprefix("training."))
+                raise UserError(
+                    f"model.propagation: cached cannot be used with --{name} {value}, which {reason}; "
+                    "take --model.propagation full"
+                )
 
     def _check_id_embeddings(self) -> None:
         method = self.training.method

@@ -31,19 +31,26 @@ from bifair_dist.model.batch import Batch
 from bifair_dist.model.graph import Graph
 from bifair_dist.model.infonce import info_nce
 from bifair_dist.model.projector import Theta, first, second
-from bifair_dist.model.refresh import InBlocks, own_weight, projected, propagated, user_inputs
+from bifair_dist.model.refresh import own_weight, projected, propagated, user_inputs
 
 
 class Nodes(Protocol):
-    """The distinct nodes of a batch, as seen from where some of their rows are held.
+    """The distinct nodes of a batch, as seen from where some of their rows are held."""
 
-    users: int64 [a], the batch's users held here, by row.  items: int64 [b], its items held here, by row.
-    item_at: int64 [b], where these are among the rows of Z that the step takes.
-    """
+    @property
+    def users(self) -> Tensor:
+        """The batch's users held here, by row: int64 [a]."""
+        ...
 
-    users: Tensor
-    items: Tensor
-    item_at: Tensor
+    @property
+    def items(self) -> Tensor:
+        """Its items held here, by row: int64 [b]."""
+        ...
+
+    @property
+    def item_at(self) -> Tensor:
+        """Where these items are among the rows of Z that the step takes: int64 [b]."""
+        ...
 
     def history(self, z: Tensor) -> Tensor:
         """Zeros [a, d] whose gradient reaches the drawn items' rows of `z` [t, d], wherever they are held."""
@@ -59,7 +66,7 @@ class Nodes(Protocol):
 
 
 class Touching(Protocol):
-    """Finds the rows that batches touch. The answer for one or several workers: `bifair_dist.parallel.touched`."""
+    """Finds the rows that batches touch. The answer for one and for several places: `bifair_dist.parallel.touched`."""
 
     def own(self, users: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
         """Rows held here of matrices of all users and of all items."""
@@ -72,7 +79,7 @@ class Touching(Protocol):
 
 @dataclass(slots=True)
 class Cache:
-    """What a refresh leaves, rows held here: users' inputs [m_users, d]; X [., k], users and items; [Y, r] [., k + 1]."""
+    """What a refresh leaves, rows held here: users' inputs [m_users, d], both sides' X [., k] and [Y, r] [., k + 1]."""
 
     inputs: Tensor
     users: Tensor
@@ -104,7 +111,7 @@ class CachedAlphaRec:
     ridge: float = 1e-3
     cache: Cache | None = None
     explained: Tensor = field(default_factory=lambda: torch.ones(()))
-    """R^2 of the last fit, over all places: the share of the batch's drift, in squares, that the affine map explains."""
+    """R^2 of the last fit over all places: the share of the batch's drift, in squares, that the affine map explains."""
     _own: tuple[Tensor, Tensor] | None = None
     _fits: list[tuple[Batch, Fit]] = field(default_factory=list)
 
@@ -144,16 +151,12 @@ class CachedAlphaRec:
         return info_nce(u, plus, minus, batch.masked, self.full.tau)
 
     def node_rows(self, theta: Theta, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Outputs as the rows held here, propagated in full, in blocks; `z` [m, d] are all rows held here."""
-        return self._in_blocks().node_rows(theta, z)
+        """Outputs as the rows held here, propagated in full; `z` [m, d] are all rows held here."""
+        return self.full.node_rows(theta, z)
 
     def ranking_rows(self, theta: Theta, z: Tensor) -> tuple[Tensor, Tensor]:
         """The same, each of length 1."""
-        return self._in_blocks().ranking_rows(theta, z)
-
-    def _in_blocks(self) -> InBlocks:
-        full = self.full
-        return InBlocks(full.graph, full.layout, full.layers, full.tau, full.user_inputs, full.low)
+        return self.full.ranking_rows(theta, z)
 
     def _outputs(self, fit: Fit, x: Tensor) -> Tensor:
         """out_n from x_n [a + b, k], at the head of this file."""

@@ -1,6 +1,6 @@
-"""Random numbers as functions of a key and a counter, each by itself: entry i of a permutation of n costs O(1), not O(n).
+"""Random numbers as functions of a key and a counter: one entry of a permutation of n costs O(1), not O(n).
 
-    mixed(x, key)          splitmix64's finaliser of x g + key, g the golden ratio in 64 bits (Steele, Lea & Flood, 2014)
+    mixed(x, key)          splitmix64's finaliser of x g + key, g the golden ratio (Steele, Lea & Flood, OOPSLA 2014)
     permuted(i, n, key)    a Feistel network on the integers below 2^b >= n, walked along its cycle until it is below n
                            (Black & Rogaway, "Ciphers with arbitrary finite domains", CT-RSA 2002)
 
@@ -22,7 +22,7 @@ Words = NDArray[np.uint64]
 ROUNDS = 6
 """Four rounds of random functions cannot be told from a random permutation (Luby & Rackoff, 1988); two to spare."""
 FEW = 1 << 12
-"""Up to so many numbers are put in a random order by sorting: halves of a few bits have too few functions to mix well."""
+"""Up to so many numbers are put in a random order by sorting: on halves of a few bits there are too few functions."""
 _GOLDEN = 0x9E3779B97F4A7C15
 
 

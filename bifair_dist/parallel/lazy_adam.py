@@ -3,8 +3,8 @@
     t_r <- t_r + 1,   m_r <- b1 m_r + (1 - b1) g_r,   v_r <- b2 v_r + (1 - b2) g_r^2                  rows r touched
     z_r <- z_r - lr (m_r / (1 - b1^t_r)) / (sqrt(v_r / (1 - b2^t_r)) + eps)
 
-Adam (Kingma & Ba, ICLR 2015) with a step count for each row, so that a row's first gradient is corrected as a first one,
-whenever it comes. Where all rows are touched in every step it is Adam. A row that is not touched does not move;
+Adam (Kingma & Ba, ICLR 2015) with a step count for each row, so that a row's first gradient is corrected as a first
+one, whenever it comes. Where all rows are touched in every step it is Adam. A row that is not touched does not move;
 torch's SparseAdam does the same with one count for all rows, which makes late rows start too slowly.
 """
 

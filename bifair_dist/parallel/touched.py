@@ -76,7 +76,7 @@ class BatchNodes:
 
 
 class TouchedRows:
-    """`Touching` over the ranks of `comm`; `per` draws from the history of every user of a batch, 0 where none are used.
+    """`Touching` over the ranks of `comm`; `per` draws from the history of each user of a batch, 0: none are used.
 
     Reads the rows of the graph that belong to its own users, and no others.
     """

@@ -37,7 +37,8 @@ class Validation:
     included; loss: mean over the training pairs since the last validation; best: whether the phase's best so far;
     patience_left: validations without a better one until the phase ends; v_norm, perturbation: |v| and epsilon of the
     last step's hypergradient; weights, group_losses: by label of the balanced table `group`, None in a plain phase;
-    z_drift: ||Z - Z0|| / ||Z0||; began_with: figures of the state before the fair phases, None in a plain phase.
+    z_drift: ||Z - Z0|| / ||Z0||; began_with: figures of the state before the fair phases, None in a plain phase; fit:
+    R^2 of the last step's fit, None with full propagation.
     """
 
     phase: str
@@ -58,6 +59,7 @@ class Validation:
     moves_z: bool = False
     z_drift: float | None = None
     began_with: Start | None = None
+    fit: float | None = None
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Validation:

@@ -11,9 +11,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from bifair_dist.bilevel.step import BilevelStep
 from bifair_dist.model.projector import Theta
 from bifair_dist.parallel.lazy_adam import LazyAdam
 from bifair_dist.training.averaging import Average, share
+from bifair_dist.training.steps import State
 
 
 class LazyAverage:
@@ -72,3 +74,10 @@ class LazyAverage:
             ramp *= (a + j) / (b + j)
         after = (max(now, turn) - since.clamp(min=turn)).double()
         return ramp * (1 - 1 / window) ** after
+
+
+def average_of(step: BilevelStep, window: float, state: State, train_z: bool) -> Average | LazyAverage:
+    """The average that goes with a step's optimiser of Z."""
+    if isinstance(step.z_optimizer, LazyAdam):
+        return LazyAverage(window, state.theta, state.z, step.z_optimizer)
+    return Average(window, state.theta, state.z, train_z)

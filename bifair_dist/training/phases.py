@@ -7,12 +7,14 @@
     bifair       base, bilevel                 then theta and Z together on the fairness-aware loss
     separate     base, fair_theta, fair_z      first theta, then Z with theta fixed (the paper's Figure 3)
 
-`base` is left out where a run starts from another run (`training.warm_start`). All phases stop by the same rule.
+With cached propagation `base` is followed by `finish`, the same with short intervals and a low rate
+(config/cached.py). Both are left out where a run starts from another run (`training.warm_start`). All phases stop by
+the same rule.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bifair_dist.config import TrainSettings
 
@@ -39,6 +41,11 @@ def phases_of(settings: TrainSettings) -> list[Phase]:
     training, bilevel = settings.training, settings.bilevel
     ids, lr = training.id_embeddings, training.theta_lr
     base = Phase("base", not ids, ids, False, training.max_epochs, training.eval_every, lr, lr)
+    first = [base]
+    if settings.model.propagation == "cached":
+        cached = settings.cached
+        rate = lr * cached.finish_rate
+        first.append(replace(base, name="finish", epochs=cached.finish_epochs, theta_lr=rate))
 
     def fair(name: str, theta: bool, z: bool) -> Phase:
         return Phase(name, theta, z, True, training.bilevel_epochs, training.eval_every, bilevel.theta_lr, bilevel.eta)
@@ -51,5 +58,5 @@ def phases_of(settings: TrainSettings) -> list[Phase]:
         "bifair": [fair("bilevel", True, True)],
         "separate": [fair("fair_theta", True, False), fair("fair_z", False, True)],
     }[training.method]
-    phases = later if training.warm_start else [base, *later]
+    phases = later if training.warm_start else [*first, *later]
     return [p for p in phases if p.epochs > 0]

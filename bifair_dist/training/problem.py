@@ -20,6 +20,7 @@ from bifair_dist.model.backbone import Backbone
 from bifair_dist.model.graph import Graph, build_graph
 from bifair_dist.model.id_embeddings import IdEmbeddings
 from bifair_dist.model.projector import Theta, init_theta, widths
+from bifair_dist.model.refresh import InBlocks, user_inputs
 from bifair_dist.parallel.comm import Comm, row_range, shard_rows
 from bifair_dist.parallel.deepspeed_setup import check_installed
 from bifair_dist.parallel.layout import Sharded
@@ -100,7 +101,7 @@ class Problem:
         def fixed(model: Backbone) -> Backbone:
             assert isinstance(model, AlphaRec)
             with torch.no_grad():
-                return replace(model, user_inputs=model.pooled(z))
+                return replace(model, user_inputs=user_inputs(model, z))
 
         ranking = fixed(self.ranking_model)
         # Pairs carved off for the outer level must not reach the inner one through the users' inputs.
@@ -157,7 +158,8 @@ def make_model(settings: TrainSettings, graph: Graph, comm: Comm) -> Backbone:
     if training.id_embeddings:
         layers = model.layers if training.method == "lightgcn" else 0
         return IdEmbeddings(graph, Sharded(comm), layers, model.loss, model.tau, model.l2)
-    return AlphaRec(graph, Sharded(comm), model.layers, model.tau)
+    kind = InBlocks if model.propagation == "cached" else AlphaRec
+    return kind(graph, Sharded(comm), model.layers, model.tau)
 
 
 def check_fits(settings: TrainSettings, dataset: Dataset, workers: int) -> None:

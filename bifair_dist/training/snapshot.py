@@ -15,8 +15,11 @@ from torch import Tensor
 
 from bifair_dist.bilevel.step import BilevelStep
 from bifair_dist.parallel.deepspeed_engine import EngineAdam
+from bifair_dist.parallel.lazy_adam import LazyAdam
 from bifair_dist.parallel.sharded_tensors import Rows
 from bifair_dist.training.averaging import Average
+from bifair_dist.training.cached_step import CachedStep
+from bifair_dist.training.lazy_averaging import LazyAverage
 
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 
@@ -51,7 +54,7 @@ class Snapshot:
     writes the same tensors and goes on from another one's.
     """
 
-    def __init__(self, step: BilevelStep, average: Average, n_items: int) -> None:
+    def __init__(self, step: BilevelStep, average: Average | LazyAverage, n_items: int) -> None:
         self.step, self.average, self.n = step, average, n_items
 
     def tensors(self) -> dict[str, Tensor | Rows]:
@@ -76,7 +79,10 @@ class Snapshot:
                 out |= {f"adam.theta.{name}.{m}": slots[m] for m in _MOMENTS}
         if self.step.z_optimizer is not None:
             slots = _slots(self.step.z_optimizer, self.step.z)
-            out |= {f"adam.z.{m}": Rows(slots[m], self.n) for m in _MOMENTS}
+            moments = (*_MOMENTS, "steps") if isinstance(self.step.z_optimizer, LazyAdam) else _MOMENTS
+            out |= {f"adam.z.{m}": Rows(slots[m], self.n) for m in moments}
+        if isinstance(self.step, CachedStep):
+            out |= self.step.stored()
         return out
 
     def best_tensors(self) -> dict[str, Tensor | Rows]:
@@ -99,11 +105,14 @@ class Snapshot:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take over the numbers; the tensors are loaded into `tensors()` before."""
-        self.average.steps = int(state["average_steps"])
+        self.average.go_on_from(int(state["average_steps"]))
+        if isinstance(self.step, CachedStep):
+            self.step.reload()
         optimizers = (self.step.theta_optimizer, self.step.z_optimizer)
         for optimizer, steps in zip(optimizers, state["adam_steps"], strict=True):
             for slots in optimizer.state.values() if optimizer is not None else ():
-                slots["step"].fill_(steps)
+                if "step" in slots:  # LazyAdam counts by row
+                    slots["step"].fill_(steps)
         if isinstance(self.step.theta_optimizer, EngineAdam):
             self.step.theta_optimizer.scatter()
         if self.step.balance is not None:
@@ -123,4 +132,4 @@ def _slots(optimizer: torch.optim.Optimizer, parameter: Tensor) -> dict[str, Ten
 
 def _steps(optimizer: torch.optim.Optimizer | None) -> float:
     slots = next(iter(optimizer.state.values()), None) if optimizer is not None else None
-    return 0.0 if slots is None else float(slots["step"])
+    return 0.0 if slots is None else float(slots.get("step", 0.0))

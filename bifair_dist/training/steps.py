@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import torch
 import torch.distributed as dist
@@ -20,12 +20,15 @@ from bifair_dist.errors import UserError
 from bifair_dist.model.alpharec import AlphaRec
 from bifair_dist.model.backbone import Backbone
 from bifair_dist.model.batch import Batch
+from bifair_dist.model.cached import CachedAlphaRec
 from bifair_dist.model.projector import Theta
 from bifair_dist.parallel.comm import Comm
 from bifair_dist.parallel.cpu_adam import choose_host_adam
 from bifair_dist.parallel.deepspeed_engine import DeepSpeedWorkers
 from bifair_dist.parallel.host_adam import HostAdam
+from bifair_dist.parallel.lazy_adam import LazyAdam
 from bifair_dist.parallel.places import InnerLoss, Workers
+from bifair_dist.training.cached_step import CachedStep, cached_model
 from bifair_dist.training.phases import Phase
 from bifair_dist.training.problem import Problem
 
@@ -62,10 +65,13 @@ def build_step(
     """The step of a phase, with fresh optimisers; `state` then shares its memory with the step's parameters."""
     settings, membership = problem.settings, problem.membership if phase.fair else None
     check_precision(phase, settings, state.theta, problem.device)
-    low = _in_low_precision(problem.model, settings)
+    model, cached = problem.model, settings.model.propagation == "cached"
+    if cached:
+        model = cached_model(settings, model, problem.comm, phase)
+    low = _in_low_precision(model, settings)
     theta, places, theta_optimizer = _inner_level(phase, problem, low, state.theta, inner_group)
     state.theta = {name: p.detach() for name, p in theta.items()}
-    state.z.requires_grad_(phase.train_z)
+    state.z.requires_grad_(phase.train_z and not cached)
     balance, ips = None, None
     if membership is not None and settings.balance.rule == "ips":
         counts = problem.ranking_model.graph.item_degree.squeeze(1)
@@ -73,8 +79,8 @@ def build_step(
     elif membership is not None:
         balance = _balance(settings, membership)
     bilevel = settings.bilevel
-    return BilevelStep(
-        model=problem.model,
+    step = BilevelStep(
+        model=model,
         outer_model=low,
         theta=theta,
         z=state.z,
@@ -89,6 +95,11 @@ def build_step(
         eps=bilevel.eps,
         inner_steps=bilevel.inner_steps if phase.train_theta else 1,
     )
+    if not isinstance(model, CachedAlphaRec):
+        return step
+    interval = settings.cached.finish_interval if phase.name == "finish" else settings.cached.interval
+    own = {f.name: getattr(step, f.name) for f in fields(step)}
+    return CachedStep(**own, cached=model, comm=problem.comm, interval=interval)
 
 
 def check_precision(phase: Phase, settings: TrainSettings, theta: Theta, device: torch.device) -> None:
@@ -148,14 +159,19 @@ def _inner_level(
 
 
 def _z_optimizer(settings: TrainSettings, z: Tensor, lr: float) -> torch.optim.Optimizer:
+    if settings.model.propagation == "cached":
+        return LazyAdam(z, lr)
     if settings.deepspeed.offload_z_adam:
         return HostAdam(z, lr, "deepspeed" if settings.deepspeed.host_adam == "deepspeed" else "torch")
     return torch.optim.Adam([z], lr, fused=True)
 
 
+FIRST_KEY = {"base": 0, "finish": 5 * 10**5, "bilevel": 10**6, "fair_theta": 10**6, "fair_z": 2 * 10**6}
+
+
 def epoch_key(epoch: int, phase: Phase) -> int:
     """Epoch key of the sampler: phases draw different batches."""
-    return epoch + {"base": 0, "bilevel": 10**6, "fair_theta": 10**6, "fair_z": 2 * 10**6}[phase.name]
+    return epoch + FIRST_KEY[phase.name]
 
 
 def outer_batch(problem: Problem, batch: Batch, epoch: int, s: int, phase: Phase) -> Batch:

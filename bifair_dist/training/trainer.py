@@ -18,9 +18,11 @@ from bifair_dist.model.alpharec import AlphaRec
 from bifair_dist.model.projector import widths
 from bifair_dist.runs import Metrics, Start, Summary, Validation
 from bifair_dist.training.averaging import Average
+from bifair_dist.training.cached_step import CachedStep
 from bifair_dist.training.checkpoints import Checkpoints, Saved
 from bifair_dist.training.evaluator import Evaluator
 from bifair_dist.training.front import figures
+from bifair_dist.training.lazy_averaging import LazyAverage, average_of
 from bifair_dist.training.phases import Phase
 from bifair_dist.training.problem import Problem
 from bifair_dist.training.snapshot import Position, Snapshot
@@ -60,7 +62,7 @@ class Trainer:
         step = build_step(phase, problem, self.state, self.inner_group)
         per_epoch = problem.sampler.steps_per_epoch
         window = problem.settings.training.average * per_epoch
-        average = Average(window, self.state.theta, self.state.z, phase.train_z)
+        average = average_of(step, window, self.state, phase.train_z)
         snapshot = Snapshot(step, average, problem.n_rows)
         if saved is not None:
             self.checkpoints.load(saved.name, snapshot.tensors())
@@ -80,7 +82,7 @@ class Trainer:
         self.position = Position(at.phase + 1, patience, at.total, seconds=at.seconds, before=at.before)
 
     def _epoch(
-        self, phase: Phase, problem: Problem, step: BilevelStep, average: Average, snapshot: Snapshot
+        self, phase: Phase, problem: Problem, step: BilevelStep, average: Average | LazyAverage, snapshot: Snapshot
     ) -> tuple[StepRecord, Tensor, float]:
         """The steps of the present epoch from the position on: last record, (loss sum, pairs) here, s per epoch."""
         at, start, first = self.position, time.monotonic(), self.position.step
@@ -113,7 +115,7 @@ class Trainer:
         self,
         phase: Phase,
         step: BilevelStep,
-        average: Average,
+        average: Average | LazyAverage,
         snapshot: Snapshot,
         record: StepRecord,
         losses: Tensor,
@@ -147,6 +149,8 @@ class Trainer:
                 group_losses=None if step.balance is None else step.balance.recent_losses,
                 group=problem.settings.balance.group,
                 moves_z=phase.train_z,
+                # R^2 of the cached propagation's fit in the last step.
+                fit=float(step.cached.explained) if isinstance(step, CachedStep) else None,
                 # Id embeddings begin at random: how far they are from there says nothing.
                 z_drift=0.0 if training.id_embeddings or not total[3] else math.sqrt(float(total[2] / total[3])),
                 began_with=self._began_with() if phase.fair else None,

@@ -3,6 +3,7 @@
     divergence            the loss climbs, or Z runs away from where it began (normalising hides that from the loss)
     trivial weights       half of the groups or more have none
     accuracy collapse     the fair phase loses a tenth of the accuracy that it began with
+    poor fit              cached propagation explains less than half of the drift since its last refresh
     stalled outer loop    Z hardly moves; or it moves and fairness does not
 
 Each is looked for in the validations of a phase so far, so that a run that goes on after a cut warns of the same.
@@ -27,6 +28,9 @@ IN_A_ROW = 3
 
 PATIENT = 6
 """Validations that the outer loop gets to show something."""
+
+LEAST_FIT = 0.5
+"""Share of the drift's squares that a fit has to explain: below it a batch sees mostly its own nodes' drift."""
 
 CLIMB, RUNAWAY, WEIGHTLESS, COLLAPSE, STILL, SAME = 1.5, 3.0, 0.01, 0.9, 1e-3, 0.02
 
@@ -81,6 +85,11 @@ def signs(records: Sequence[Validation]) -> dict[str, str]:
         found["runaway"] = (
             f"Z is {drift:.1f} times its own length away from where it began, and what the language model "
             "knew is gone; lower --bilevel.eta"
+        )
+    fits = [r.fit for r in lately if r.fit is not None]
+    if len(fits) == IN_A_ROW and all(fit < LEAST_FIT for fit in fits):
+        found["fit"] = (
+            f"the fit of cached propagation explains {fits[-1]:.2f} of the drift only; lower --cached.interval"
         )
     began = now.began_with
     if began is None:

@@ -10,9 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from bifair_dist.bilevel.exact import mixed_product
+from bifair_dist.bilevel.exact import exact, mixed_product
 from bifair_dist.bilevel.finite_difference import finite_difference
-from bifair_dist.bilevel.exact import exact
 from bifair_dist.csr import Csr
 from bifair_dist.model.alpharec import AlphaRec
 from bifair_dist.model.batch import Batch

@@ -25,7 +25,9 @@ def test_a_part_is_that_part_of_the_whole() -> None:
     some = torch.tensor([999, 3, 500, 4])
     assert torch.equal(permuted(some, 1000, 5), whole[some])
     big = permuted(torch.arange(100), 10**12, 5)
-    assert big.unique().numel() == 100 and 0 <= int(big.min()) and int(big.max()) < 10**12 and int(big.max()) > 9 * 10**11
+    assert (
+        big.unique().numel() == 100 and int(big.min()) >= 0 and int(big.max()) < 10**12 and int(big.max()) > 9 * 10**11
+    )
 
 
 @pytest.mark.parametrize("n", [2, 3, 5, 6])

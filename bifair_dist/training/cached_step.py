@@ -1,0 +1,88 @@
+"""The bi-level step on cached propagation: a refresh when it is due, the rows of Z that the batch touches, the step.
+
+Inside, `z` is those rows and nothing larger; outside, it is the whole of this worker's rows, as for every other step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from bifair_dist.bilevel.step import BilevelStep, StepRecord
+from bifair_dist.config import TrainSettings
+from bifair_dist.errors import UserError
+from bifair_dist.model.alpharec import AlphaRec
+from bifair_dist.model.backbone import Backbone
+from bifair_dist.model.batch import Batch
+from bifair_dist.model.cached import Cache, CachedAlphaRec
+from bifair_dist.model.projector import widths
+from bifair_dist.parallel.comm import Comm, shard_rows
+from bifair_dist.parallel.lazy_adam import LazyAdam
+from bifair_dist.parallel.sharded_tensors import Rows
+from bifair_dist.parallel.touched import TouchedRows
+from bifair_dist.training.phases import Phase
+
+
+@dataclass(slots=True)
+class CachedStep(BilevelStep):
+    """`BilevelStep` whose model is `cached`; refreshes before every `interval`-th step of the phase."""
+
+    cached: CachedAlphaRec = field(kw_only=True)
+    comm: Comm = field(kw_only=True)
+    interval: int = field(kw_only=True)
+
+    def __call__(self, count: int, batch: Batch, outer_batch: Callable[[], Batch]) -> StepRecord:
+        """As `BilevelStep` has it; touches the rows of the two batches, between refreshes."""
+        table, moves = self.z, self.z_optimizer is not None
+        if count % self.interval == 0:
+            self.cached.refresh(self.theta, table, pool=moves)
+        due = moves and (count + 1) % self.inner_steps == 0
+        outer = outer_batch() if due else batch
+        rows = self.cached.select(batch) if outer is batch else self.cached.select(batch, outer)
+        if isinstance(self.z_optimizer, LazyAdam):
+            self.z = self.z_optimizer.take(rows)
+        else:
+            self.z = table.detach().index_select(0, rows)
+        try:
+            # Not super(): a dataclass with slots is another class than the one that its methods were written in.
+            return BilevelStep.__call__(self, count, batch, lambda: outer)
+        finally:
+            self.z = table
+
+    def stored(self) -> dict[str, Rows]:
+        """What a checkpoint needs to go on inside an interval: users' inputs (unless fixed) and X; the rest follows."""
+        graph = self.cached.graph
+        if self.cached.cache is None:
+            self.cached.cache = _empty(self, self.comm)
+        cache = self.cached.cache
+        found = {"cache.users": Rows(cache.users, graph.n_users), "cache.items": Rows(cache.items, graph.n_items)}
+        if self.cached.full.user_inputs is None:
+            found["cache.inputs"] = Rows(cache.inputs, graph.n_users)
+        return found
+
+    def reload(self) -> None:
+        """The tensors of `stored` were loaded."""
+        assert self.cached.cache is not None
+        self.cached.load(self.cached.cache.inputs, self.cached.cache.users, self.cached.cache.items)
+
+
+def cached_model(settings: TrainSettings, model: Backbone, comm: Comm, phase: Phase) -> CachedAlphaRec:
+    """The cached sibling of the model of a phase. Raises `UserError` where there is none."""
+    if not isinstance(model, AlphaRec):
+        raise UserError("model.propagation: cached has no sibling of this model; take --model.propagation full")
+    through_history = phase.train_z and model.user_inputs is None
+    touching = TouchedRows(comm, model.graph, settings.cached.history if through_history else 0)
+    return CachedAlphaRec(model, touching, settings.cached.ridge)
+
+
+def _empty(step: CachedStep, comm: Comm) -> Cache:
+    graph, z = step.cached.graph, step.z.detach()
+    d, _, k = widths(step.theta)
+    users, items = (shard_rows(n, comm.size) for n in (graph.n_users, graph.n_items))
+    fixed = step.cached.full.user_inputs
+    inputs = z.new_zeros(users, d) if fixed is None else fixed
+    none: Tensor = torch.empty(0, dtype=z.dtype)
+    return Cache(inputs, z.new_zeros(users, k), z.new_zeros(items, k), none, none)

@@ -24,6 +24,7 @@ from bifair_dist.runs.text import before_after
 from bifair_dist.tracking import close_tracker
 from bifair_dist.training.lease import Lease
 from bifair_dist.training.problem import check_fits
+from bifair_dist.training.propagation import settle_propagation
 from bifair_dist.training.provenance import write_provenance
 from bifair_dist.training.run_folder import open_run_folder, remove_if_untouched
 from bifair_dist.training.worker import Place, train_worker
@@ -89,6 +90,9 @@ def with_data(settings: TrainSettings) -> TrainSettings:
                 generate_dataset(folder)
     dataset = read_dataset(folder)
     check_fits(settings, dataset, _workers(settings))
+    settings, line = settle_propagation(settings, dataset.n_items, dataset.n_users)
+    if line:
+        print(line, flush=True)
     # Id embeddings start at random: nothing is embedded for them, and a folder that was given is not looked at.
     vectors = "" if settings.training.id_embeddings else str(ensure_representations(dataset, data).absolute())
     start = settings.training.warm_start

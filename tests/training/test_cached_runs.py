@@ -17,6 +17,7 @@ from bifair_dist.parallel.lazy_adam import LazyAdam
 from bifair_dist.training.averaging import Average
 from bifair_dist.training.launch import with_data
 from bifair_dist.training.lazy_averaging import LazyAverage
+from bifair_dist.training.propagation import settle_propagation
 from bifair_dist.training.run_folder import open_run_folder
 
 CACHED = {"model.propagation": "cached", "cached.interval": 4, "cached.finish_interval": 2, "cached.finish_epochs": 1}
@@ -95,6 +96,18 @@ def test_the_lazy_average_is_the_average(window: float) -> None:
             assert float((lazy.averaged[1] - dense.averaged[1]).abs().max()) < 1e-12
     assert float((lazy.averaged[1] - dense.averaged[1]).abs().max()) < 1e-12
     assert torch.equal(lazy.averaged[0]["w"], dense.averaged[0]["w"])
+
+
+def test_auto_takes_what_is_worth_it_and_says_so(small: Small, tmp_path: Path) -> None:
+    auto = override(TrainSettings(), {"model.propagation": "auto"})
+    large, line = settle_propagation(auto, 1_000_000, 500_000)
+    assert large.model.propagation == "cached" and "times the nodes" in line
+    few, line = settle_propagation(auto, 5_000, 12_000)
+    assert few.model.propagation == "full" and "times the nodes" in line
+    ids = override(TrainSettings(), {"model.propagation": "auto", "training.method": "lightgcn"})
+    assert settle_propagation(ids, 10**6, 10**6)[0].model.propagation == "full"
+    folder = run(small, tmp_path, {"model.propagation": "auto", "training.method": "alpharec"})
+    assert "propagation: full" in (folder / "config.yaml").read_text()  # decided before it was written
 
 
 @pytest.mark.parametrize(

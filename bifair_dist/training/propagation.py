@@ -8,6 +8,7 @@ cached    a pass does so with the batch's, at most 2 B + K; a refresh with all n
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Literal
 
 from bifair_dist.config import TrainSettings
 
@@ -21,7 +22,7 @@ def settle_propagation(settings: TrainSettings, n_items: int, n_users: int) -> t
     model, training = settings.model, settings.training
     if model.propagation != "auto":
         return settings, ""
-    taken, why = "full", ""
+    taken: Literal["full", "cached"] = "full"
     if training.id_embeddings or training.strategy != "ddp" or training.precision != "full":
         why = "the method, strategy or precision asked for has no cached propagation"
     else:

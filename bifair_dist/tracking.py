@@ -243,7 +243,12 @@ def close_tracker(settings: TrackingSettings, run_folder: Path, status: str) -> 
 def _client(settings: TrackingSettings, output: Path) -> MlflowClient:
     from mlflow.tracking import MlflowClient
 
-    return MlflowClient(tracking_uri=settings.uri or f"sqlite:///{output / 'mlflow.db'}")
+    return MlflowClient(tracking_uri=tracking_uri(settings, output))
+
+
+def tracking_uri(settings: TrackingSettings, output: Path) -> str:
+    """Where the records of runs in the folder `output` are."""
+    return settings.uri or f"sqlite:///{output / 'mlflow.db'}"
 
 
 def _open(settings: TrackingSettings, run_folder: Path, name: str) -> Tracker:

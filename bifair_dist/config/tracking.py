@@ -18,3 +18,8 @@ class TrackingSettings(Settings):
     experiment: str = setting(
         "bifair", "MLflow experiment that the run belongs to", unit="name", why="the project's name"
     )
+    model: bool = setting(
+        True, "keep the model itself among a training's artifacts, ready for mlflow models serve",
+        why="as large as the vectors it ranks by and the projector's inputs",
+    )  # fmt: skip
+    register: str = setting("", "MLflow model that a training's becomes a version of; empty: none", unit="name")

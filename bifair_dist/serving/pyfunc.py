@@ -26,7 +26,7 @@ ARTIFACT = "recommender"
 K = 20
 
 
-class RecommenderModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc,name-defined]
+class RecommenderModel(mlflow.pyfunc.PythonModel):  # type: ignore[name-defined]
     """Answers for known users and for users by what they have."""
 
     def load_context(self, context: Any) -> None:

@@ -159,6 +159,9 @@ def _conclude(settings: TrainSettings, folder: Path, seconds: float) -> None:
     from bifair_dist.report.report import report_of_training  # a training that shows no table needs none of it
 
     report_of_training(settings, folder)
+    from bifair_dist.serving.mlflow_model import keep_model
+
+    keep_model(settings, folder)
     print(f"\nfinished in {duration(seconds)}; everything is in {folder}", flush=True)
 
 

@@ -21,7 +21,6 @@ from small_runs import Small, run
 
 from bifair_dist.config import TrackingSettings
 from bifair_dist.serving.from_run import recommender_of
-from bifair_dist.serving.mlflow_model import log_model
 from bifair_dist.tracking import tracking_uri
 
 BLOCKED = """
@@ -37,9 +36,7 @@ sys.meta_path.insert(0, NoRay())
 @pytest.fixture(scope="module")
 def done(small: Small, tmp_path_factory: pytest.TempPathFactory) -> Path:
     changes = {"tracking.enabled": True, "training.run_name": "one", "tracking.register": "shop"}
-    folder = run(small, tmp_path_factory.mktemp("runs"), changes)
-    log_model(folder, uri_of(folder), "shop")
-    return folder
+    return run(small, tmp_path_factory.mktemp("runs"), changes)
 
 
 def uri_of(folder: Path) -> str:

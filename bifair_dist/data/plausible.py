@@ -56,9 +56,13 @@ def tell_splits(pairs: Mapping[str, int], kind: str, notes: Notes) -> None:
     """Parts of the split without a pair."""
     if not pairs["valid"] or not pairs["test"]:
         empty = " and ".join(name for name in ("valid", "test") if not pairs[name])
+        why = {
+            "given": "of a user with a pair in train, in the split that the source brings",
+            "leave-last-out": "no user has three pairs",
+        }
+        short = "the users' shares of 10 % and 20 % round to nothing"
         notes.warn(
-            f"no pair in {empty}: users have too few pairs for --split {kind} (10 % and 20 % of them, rounded); "
-            "training needs both: another --split, or a higher --k-core"
+            f"no pair in {empty} ({why.get(kind, short)}); training needs both: another --split or a higher --k-core"
         )
 
 

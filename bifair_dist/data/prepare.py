@@ -103,6 +103,8 @@ def prepare_raw(
     check_options(None, out, options)
     specs = parse_groups(options.groups)
     split = options.split or ("random" if raw.pairs.part is None else "given")
+    if raw.pairs.part is not None and options.split is None:
+        raw.notes.say("the split that the source brings is kept; --split random would make another")
     read_pairs = len(raw.pairs)
     with progress.stage("duplicates"):
         raw.pairs, dropped = drop_duplicates(raw.pairs, len(raw.item_ids))

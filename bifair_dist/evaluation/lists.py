@@ -1,95 +1,117 @@
-"""Ranked lists and group tables from files of any tool, as internal indices of a dataset."""
+"""Ranked lists and group tables from files of any tool, as internal indices of a dataset.
+
+Ties: of equal scores, or ranks, in a list the smaller item id (in plain string order) stands first, as in all our
+metrics. Tools that break ties otherwise, or by the order of rows, give other figures for such lists.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Literal
 
 import numpy as np
-import pandas as pd
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
+from bifair_dist.data.dataset import Dataset, Strings
+from bifair_dist.data.reading import Columns, Notes, column_names, count_wanted, read_table
+from bifair_dist.data.reading.lists import split_values
 from bifair_dist.errors import UserError
 from bifair_dist.evaluation.groups import GroupMembership
 
-if TYPE_CHECKING:  # reading one needs pyarrow, ranking does not
-    from bifair_dist.data.dataset import Dataset
+LISTS = Columns(keys=("user_id", "item_id"), numbers=("rank", "score"))
 
 
-def read_lists(path: Path, dataset: Dataset, k: int) -> tuple[Tensor, Tensor]:
+def read_lists(path: Path, dataset: Dataset, k: int, notes: Notes | None = None) -> tuple[Tensor, Tensor]:
     """(users int64 [U], items int64 [U, k], best first, -1 where a list ends early) of a file.
 
-    Columns `user_id`, `item_id`, and `rank` (the lowest first) or `score` (the highest first). Raises `UserError` for
-    missing columns, ids that the dataset does not have, an item twice in a list, or values that are no numbers.
+    Columns `user_id`, `item_id`, and `rank` (the lowest first) or `score` (the highest first). Places that tie are told
+    in `notes`. Raises `UserError` for missing columns, ids that the dataset does not have, an item twice in a list, or
+    values that are no numbers.
     """
-    return index_lists(read_table(path), dataset, k, path)
+    notes = notes or Notes()
+    return index_lists(read_table(path, LISTS, notes), dataset, k, path, notes)
 
 
-def index_lists(table: pd.DataFrame, dataset: Dataset, k: int, path: Path) -> tuple[Tensor, Tensor]:
+def index_lists(
+    table: pa.Table, dataset: Dataset, k: int, path: Path, notes: Notes | None = None
+) -> tuple[Tensor, Tensor]:
     """The same for rows of the file that are read already."""
-    order = "rank" if "rank" in table else "score"
-    _need(table, ["user_id", "item_id", order], path)
-    user = _index(table["user_id"], dataset.user_ids, "user_id", path)
-    item = _index(table["item_id"], dataset.item_ids, "item_id", path)
-    by = pd.to_numeric(table[order], errors="coerce").to_numpy(np.float64)
-    if np.isnan(by).any():
-        raise UserError(f"{path}: row {int(np.isnan(by).argmax()) + 1}: {order} is not a number")
+    order = next((name for name in ("rank", "score") if name in table.column_names), None)
+    if order is None:
+        raise UserError(f"{path}: no column 'rank' or 'score', by which a list is in order")
+    user = _all_known(table["user_id"], dataset.user_ids, "user_id", path)
+    item = _all_known(table["item_id"], dataset.item_ids, "item_id", path)
+    by = table[order].cast(pa.float64()).to_numpy() * (1.0 if order == "rank" else -1.0)
     pairs = user * dataset.n_items + item
-    if len(np.unique(pairs)) < len(pairs):
-        row = int(pd.Series(pairs).duplicated().to_numpy().argmax())
+    _, first = np.unique(pairs, return_index=True)
+    if len(first) < len(pairs):
+        row = int(np.setdiff1d(np.arange(len(pairs)), first)[0])
         raise UserError(f"{path}: row {row + 1}: the item stands twice in the list of this user; keep its best place")
-    # Equal scores by item, as everywhere.
-    at = np.lexsort((item, by if order == "rank" else -by, user))
-    user, item = user[at], item[at]
+    at = np.lexsort((item, by, user))
+    user, item, by = user[at], item[at], by[at]
     users, first = np.unique(user, return_index=True)
     place = np.arange(len(user)) - np.repeat(first, np.diff(np.append(first, len(user))))
     items = np.full((len(users), k), -1, np.int64)
     kept = place < k
     items[np.searchsorted(users, user[kept]), place[kept]] = item[kept]
+    tied = int(((np.diff(user) == 0) & (np.diff(by) == 0) & kept[:-1]).sum())
+    if tied and notes is not None:
+        notes.say(f"{tied:,} places have the {order} of the next in their list: the smaller item id stands first")
     return torch.from_numpy(users), torch.from_numpy(items)
 
 
-def read_groups(path: Path, dataset: Dataset) -> GroupMembership:
-    """A group table named like its file: columns `item_id` or `user_id`, and `group`; several groups each allowed."""
-    table = read_table(path)
-    entity: Literal["item", "user"] = "item" if "item_id" in table else "user"
-    _need(table, [f"{entity}_id", "group"], path)
-    ids = dataset.item_ids if entity == "item" else dataset.user_ids
-    index = _index(table[f"{entity}_id"], ids, f"{entity}_id", path)
-    code, labels = pd.factorize(table["group"].astype(str), sort=True)
-    pairs = np.unique(np.stack([index, code.astype(np.int64)]), axis=1)
+def read_groups(path: Path, dataset: Dataset, notes: Notes) -> GroupMembership:
+    """A group table named like its file: columns `item_id` or `user_id`, and `group`; several groups each allowed.
+
+    Cells are split as `jobs/prepare.py` splits them; an empty one is no group. Rows of ids that the dataset does not
+    have are left out and told. Raises `UserError` where no row is left.
+    """
+    entity = _entity(path)
+    table = read_table(path, Columns(keys=[f"{entity}_id"], text=["group"]), notes)
+    index = _index(table[f"{entity}_id"], dataset.item_ids if entity == "item" else dataset.user_ids)
+    row, value = split_values(table["group"], path.name, notes)
+    left_out = int((index < 0).sum())
+    if left_out:
+        notes.say(f"{path.name}: {left_out:,} of {len(index):,} rows are of {entity}s that the dataset does not have")
+    there = index[row] >= 0
+    row, value = row[there], value.filter(pa.array(there))
+    if not len(row):
+        raise UserError(f"{path}: no row has a group and an {entity}_id of the dataset")
+    labels = sorted(value.unique().to_pylist())
+    code = pc.index_in(value, value_set=pa.array(labels)).to_numpy().astype(np.int64)
+    pairs = np.unique(np.stack([index[row], code]), axis=1)
     name = path.name.partition(".")[0]
     members, groups = torch.from_numpy(pairs[0].copy()), torch.from_numpy(pairs[1].copy())
-    return GroupMembership(name, entity, tuple(map(str, labels)), members, groups)
+    return GroupMembership(name, entity, tuple(labels), members, groups)
 
 
-def read_table(path: Path) -> pd.DataFrame:
-    """A Parquet or CSV file, ids as text. Raises `UserError`."""
-    try:
-        if path.suffix == ".parquet":
-            return pd.read_parquet(path)
-        return pd.read_csv(path, dtype={"user_id": str, "item_id": str, "group": str}, keep_default_na=False)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except (OSError, ValueError, pd.errors.ParserError) as error:
-        raise UserError(f"{path}: cannot be read ({str(error).splitlines()[0]})") from None
+def _entity(path: Path) -> Literal["item", "user"]:
+    """Whose groups a table gives: users' where it has a user_id and no item_id."""
+    names = column_names(path, Columns(keys=("item_id", "user_id"), text=("group",)))
+    user, item = (count_wanted(names, Columns(keys=[key])) for key in ("user_id", "item_id"))
+    return "user" if user and not item else "item"
 
 
-def _need(table: pd.DataFrame, columns: list[str], path: Path) -> None:
-    for column in columns:
-        if column not in table:
-            raise UserError(f"{path}: no column {column!r}; it has: {', '.join(map(str, table.columns))}")
-    if not len(table):
-        raise UserError(f"{path}: no rows")
+def _index(ids: pa.ChunkedArray, known: Strings) -> npt.NDArray[np.int64]:
+    """Index of every id among the known ones, -1 where it is not: each distinct id is looked up once."""
+    parts = [np.empty(0, np.int64)]
+    for chunk in ids.dictionary_encode().chunks:
+        found = pc.index_in(chunk.dictionary.cast(pa.string()), value_set=pa.array(known, pa.string()))
+        places = pc.fill_null(found, -1).to_numpy(zero_copy_only=False).astype(np.int64)
+        parts.append(places[chunk.indices.to_numpy(zero_copy_only=False)])
+    return np.concatenate(parts)
 
 
-def _index(ids: Any, known: Any, column: str, path: Path) -> np.ndarray:
-    found = pd.Index(known).get_indexer(pd.Index(ids.astype(str)))
-    if (found < 0).any():
-        row = int((found < 0).argmax())
+def _all_known(ids: pa.ChunkedArray, known: Strings, column: str, path: Path) -> npt.NDArray[np.int64]:
+    index = _index(ids, known)
+    if (index < 0).any():
+        row = int((index < 0).argmax())
         raise UserError(
-            f"{path}: row {row + 1}: {column} {str(ids.iloc[row])!r} is not in the dataset "
-            f"({int((found < 0).sum()):,} rows have such ids)"
+            f"{path}: row {row + 1}: {column} '{ids[row]}' is not in the dataset "
+            f"({int((index < 0).sum()):,} rows have such ids)"
         )
-    return np.asarray(found, np.int64)
+    return index

@@ -12,6 +12,7 @@ from bifair_dist.config import TrainSettings, load
 from bifair_dist.config.evaluate import EvaluateSettings
 from bifair_dist.csr import Csr
 from bifair_dist.data.dataset import Dataset, read_dataset
+from bifair_dist.data.reading import Notes
 from bifair_dist.errors import UserError
 from bifair_dist.evaluation.bootstrap import bootstrap_intervals
 from bifair_dist.evaluation.groups import GroupMembership
@@ -29,14 +30,15 @@ def evaluate_lists(settings: EvaluateSettings) -> dict[str, Any]:
     Users with pairs to find again for whom the file has no list count with nothing found.
     """
     lists, dataset = _inputs(settings)
-    users, items = read_lists(lists, dataset, settings.k)
+    read = Notes()
+    users, items = read_lists(lists, dataset, settings.k, read)
     wanted = wanted_pairs(dataset, settings.split)
     asked = torch.nonzero(wanted.counts() > 0).squeeze(1)
-    notes = _notes(dataset, settings, users, items, asked)
     groups = memberships(dataset)
     for path in settings.groups:
         groups = [g for g in groups if g.name != Path(path).name.partition(".")[0]]
-        groups.append(read_groups(Path(path), dataset))
+        groups.append(read_groups(Path(path), dataset, read))
+    notes = [*read.said, *read.warnings, *_notes(dataset, settings, users, items, asked)]
     ranked = lists_of(asked, users, items)
     result = evaluate(ranked, asked, wanted, groups, n_items=dataset.n_items, comm=Comm(), k=settings.k)
     summary: dict[str, Any] = {"split": settings.split, "recommendations": str(lists), **result.to_dict()}

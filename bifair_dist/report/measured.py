@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 from torch import Tensor
@@ -81,9 +82,10 @@ def _read(path: Path, dataset: Dataset, k: int, only: Tensor | None) -> tuple[Te
     """Users and their lists; where `only` names the users, a part of the file at a time."""
     if only is None:
         return read_lists(path, dataset, k)
-    ids = pd.Index(dataset.user_ids[only.numpy()])
-    parts = (batch.to_pandas() for batch in pq.ParquetFile(path).iter_batches(batch_size=BATCH))
-    return index_lists(pd.concat(part[part["user_id"].isin(ids)] for part in parts), dataset, k, path)
+    ids = pa.array(dataset.user_ids[only.numpy()], pa.string())
+    batches = pq.ParquetFile(path).iter_batches(batch_size=BATCH)
+    parts = [batch.filter(pc.is_in(batch["user_id"].cast(pa.string()), value_set=ids)) for batch in batches]
+    return index_lists(pa.Table.from_batches(parts), dataset, k, path)
 
 
 def _relative(after: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:

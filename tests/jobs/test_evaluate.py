@@ -101,12 +101,12 @@ def test_training_pairs_in_the_lists_are_told(job: Job, small: Small, tmp_path: 
 
 Edit = Callable[[pd.DataFrame], pd.DataFrame]
 BAD: list[tuple[Edit, str]] = [
-    (lambda t: t.drop(columns="item_id"), "no column 'item_id'"),
-    (lambda t: t.drop(columns=["rank", "score"]), "no column 'score'"),
+    (lambda t: t.drop(columns="item_id"), "column 'item_id' is missing"),
+    (lambda t: t.drop(columns=["rank", "score"]), "no column 'rank' or 'score'"),
     (lambda t: t.assign(item_id=np.where(np.arange(len(t)) == 4, "nobody", t["item_id"])), "row 5: item_id 'nobody'"),
     (lambda t: pd.concat([t, t.head(1)]), "the item stands twice in the list of this user"),
-    (lambda t: t.assign(rank=np.where(np.arange(len(t)) == 2, "x", t["rank"].astype(str))), "row 3: rank is not"),
-    (lambda t: t.head(0), "no rows"),
+    (lambda t: t.assign(rank=np.where(np.arange(len(t)) == 2, "x", t["rank"].astype(str))), "line 4: rank 'x' is not"),
+    (lambda t: t.head(0), "file is empty"),
 ]
 
 

@@ -1,6 +1,6 @@
 """From bytes to Arrow text columns: the one way by which every source, and jobs/evaluate.py, reads a file."""
 
-from bifair_dist.data.reading.columns import Columns
+from bifair_dist.data.reading.columns import Columns, count_wanted
 from bifair_dist.data.reading.delimited import Layout
 from bifair_dist.data.reading.files import first_line, read_lines, visible
 from bifair_dist.data.reading.notes import Notes
@@ -11,6 +11,7 @@ __all__ = [
     "Layout",
     "Notes",
     "column_names",
+    "count_wanted",
     "find_table",
     "first_line",
     "read_lines",

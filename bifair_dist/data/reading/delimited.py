@@ -1,6 +1,6 @@
-"""Delimited text as Arrow columns: pyarrow where nothing is quoted, else the strict reader of the standard library.
+"""Delimited text as Arrow columns: pyarrow where every quote is in order, else the standard library's strict reader.
 
-pyarrow reads blocks in parallel, but takes a broken quote without a word; a file without any ``"`` cannot have one.
+pyarrow reads blocks in parallel, but takes a broken quote without a word; so the quotes are looked at first.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import pyarrow.csv as pacsv
 
 from bifair_dist.data.reading.checks import Where
 from bifair_dist.data.reading.columns import Columns, choose, count_wanted
-from bifair_dist.data.reading.files import no_rows, open_text, scan
+from bifair_dist.data.reading.files import first_line, no_rows, open_text, scan
 from bifair_dist.data.reading.notes import Notes
 from bifair_dist.errors import UserError
 
@@ -56,11 +56,13 @@ def read_delimited(
     chosen = choose(path, [*given, *names], wanted, notes)
     places = [place - len(given) for place in chosen.values() if place >= len(given)]
     numbers = [chosen[name] - len(given) for name in wanted.numbers if name in chosen]
-    seen = scan(path, notes)
+    seen = scan(path, notes, delimiter)
     table = None
-    dialect: Dialect | None = None if not layout.quoted else _DOUBLED
-    if seen.plain and not (layout.quoted and seen.quotes):
-        table = _fast(path, delimiter, len(names), places, numbers, has_header=layout.names is None)
+    dialect: Dialect | None = _DOUBLED if layout.quoted else None
+    first = first_line(path)
+    if seen.plain and (seen.regular or not layout.quoted) and first and first.count('"') % 2 == 0:  # a header of a line
+        quoted = layout.quoted and seen.quotes
+        table = _fast(path, delimiter, names, places, numbers, has_header=layout.names is None, quoted=quoted)
     if table is None:
         table, dialect = _slow(path, delimiter, len(names), places, layout)
 
@@ -81,7 +83,9 @@ def header(path: Path, wanted: Columns, layout: Layout) -> tuple[str, list[str]]
         return layout.delimiter or ",", list(layout.names)
 
     def names(delimiter: str) -> list[str]:
-        found = next(_records(path, delimiter, _DOUBLED if layout.quoted else None))[1]
+        with open_text(path) as stream:
+            lines = (line for line in stream if line.strip())
+            found = next(csv.reader(lines, delimiter=delimiter)) if layout.quoted else first.split(delimiter)
         return [name.partition(":")[0] for name in found] if layout.typed else found
 
     if layout.delimiter is not None:
@@ -91,7 +95,14 @@ def header(path: Path, wanted: Columns, layout: Layout) -> tuple[str, list[str]]
 
 
 def _fast(
-    path: Path, delimiter: str, width: int, places: list[int], numbers: list[int], *, has_header: bool
+    path: Path,
+    delimiter: str,
+    names: Sequence[str],
+    places: list[int],
+    numbers: list[int],
+    *,
+    has_header: bool,
+    quoted: bool,
 ) -> pa.Table | None:
     """The columns at ``places``, named by their place; None where something does not parse."""
     source: object = str(path)
@@ -101,8 +112,10 @@ def _fast(
     convert = pacsv.ConvertOptions(
         include_columns=[str(n) for n in places], column_types=types, null_values=[""], strings_can_be_null=True
     )
-    read = pacsv.ReadOptions(column_names=[str(n) for n in range(width)], skip_rows=int(has_header), block_size=1 << 24)
-    parse = pacsv.ParseOptions(delimiter=delimiter, quote_char=False)
+    read = pacsv.ReadOptions(
+        column_names=[str(n) for n in range(len(names))], skip_rows=int(has_header), block_size=1 << 24
+    )
+    parse = pacsv.ParseOptions(delimiter=delimiter, quote_char='"' if quoted else False, newlines_in_values=quoted)
     try:
         return pacsv.read_csv(source, read_options=read, parse_options=parse, convert_options=convert)
     except pa.ArrowInvalid:

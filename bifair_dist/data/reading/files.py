@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+import numpy as np
+
 from bifair_dist.data.reading.notes import Notes
 from bifair_dist.errors import UserError
 
@@ -89,35 +91,50 @@ def read_lines(path: Path, notes: Notes) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """What a whole file holds: ``plain`` UTF-8 without a byte order mark, and whether any ``"`` is in it."""
+    """What a whole file holds: ``plain`` UTF-8 without a byte order mark; any ``"``; all of them ``regular`` quotes."""
 
     plain: bool
     quotes: bool
+    regular: bool
 
 
-def scan(path: Path, notes: Notes) -> Scan:
+def scan(path: Path, notes: Notes, delimiter: str = ",") -> Scan:
     """Look through a file once, about a second for a GB. Lines that are not UTF-8 are counted and the first named."""
     decoder = codecs.getincrementaldecoder("utf-8")()
-    quotes, marked, valid = False, False, True
-    with open_bytes(path) as stream:
-        first = True
-        while block := stream.read(_BLOCK):
-            quotes = quotes or b'"' in block
-            if first:
-                marked = block.startswith((codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-            first = False
-            try:
-                decoder.decode(block)
-            except UnicodeDecodeError:
-                valid = False
-                break
+    quotes, regular, odd, before = False, True, False, b"\n"
     try:
-        decoder.decode(b"", final=valid)
-    except UnicodeDecodeError:  # cut within a character
-        valid = False
-    if not valid and not marked:
+        with open_bytes(path) as stream:
+            block = stream.read(_BLOCK)
+            marked = block.startswith((codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+            while block:
+                decoder.decode(block)
+                following = stream.read(_BLOCK)
+                if b'"' in block:
+                    quotes = True
+                    regular = regular and _regular(before + block + (following[:1] or b"\n"), odd, delimiter)
+                    odd ^= block.count(b'"') % 2 == 1
+                before, block = block[-1:], following
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError:
+        if marked:
+            return Scan(plain=False, quotes=True, regular=False)
         _tell_lines(path, notes)
-    return Scan(valid and not marked, quotes or not valid)
+        return Scan(plain=False, quotes=True, regular=False)
+    return Scan(plain=not marked, quotes=quotes, regular=regular and not odd)
+
+
+def _regular(text: bytes, inside: bool, delimiter: str) -> bool:
+    """Whether every ``"`` opens or closes a cell, or is one of two that stand for one within a cell.
+
+    ``text`` has a byte more at either end. Of all quotes in the file, counted from 0, those of even number must follow
+    a delimiter, a line end or a quote, those of odd number must stand before one; ``inside``: the first one is odd.
+    """
+    octets = np.frombuffer(text, np.uint8)
+    border = np.zeros(256, bool)
+    border[list(b'"\r\n' + delimiter.encode())] = True
+    at = 1 + np.flatnonzero(octets[1:-1] == ord('"'))
+    opening, closing = at[int(inside) :: 2], at[1 - int(inside) :: 2]
+    return bool(border[octets[opening - 1]].all() and border[octets[closing + 1]].all())
 
 
 def _tell_lines(path: Path, notes: Notes) -> None:

@@ -41,7 +41,8 @@ def read_recbole(path: Path, notes: Notes) -> RawData:
     (stem,) = stems
     if given:
         pairs = pa.concat_tables([_part(file, notes) for file in given])
-        notes.say(f"the split given by {', '.join(file.name for file in given)}; --split given keeps it")
+        if whole:
+            notes.say(f"{whole[0].name} is not read: {', '.join(file.name for file in given)} have its pairs, split")
     else:
         given = whole
         pairs = read_table(whole[0], _PAIRS, notes, _TAB)

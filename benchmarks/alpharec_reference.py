@@ -1,4 +1,4 @@
-"""AlphaRec's published training step, written plainly: the yardstick of `step_speed.py`.
+"""AlphaRec's published training step, written plainly: the yardstick of `gpu.py`.
 
 What the released code of AlphaRec (Sheng et al., ICLR 2025, arXiv 2407.05441) does in every step, in words of our own:
 

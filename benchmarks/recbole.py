@@ -1,7 +1,7 @@
 """MF and LightGCN with BPR against RecBole's (https://recbole.io): the same split, the same settings, in one run.
 
     python -m venv RB && RB/bin/pip install recbole 'numpy<2' 'pandas<2.2' 'scipy<1.13' 'setuptools<81'
-    python benchmarks/recbole.py --dataset DATASET --recbole-python RB/bin/python --result benchmarks/results/recbole.md
+    python -m benchmarks.recbole --dataset DATASET --recbole-python RB/bin/python --result benchmarks/results/recbole.md
 
 Hardware: 2 cores, about 15 minutes on steam. RecBole is in an environment of its own, because it asks for numpy 1;
 `recbole_side.py` runs there. Both rank the whole catalogue without what a user has in train (and validation, for the
@@ -28,7 +28,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from bifair_dist.benchmark.record import record
+from benchmarks.record import record, table, write
 from bifair_dist.config import TrainSettings, load, override
 from bifair_dist.data.dataset import read_dataset
 from bifair_dist.data.representations import write_representations
@@ -130,38 +130,34 @@ def ours(method: str, seed: int, args: argparse.Namespace, folder: Path) -> Figu
     }
 
 
-def row(name: str, runs: list[Figures]) -> str:
-    """A line of the table: mean and standard deviation over seeds."""
+def row(name: str, runs: list[Figures]) -> list[object]:
+    """Cells of a line: mean and standard deviation over seeds."""
 
     def cell(key: str, digits: int) -> str:
         values = [r[key] for r in runs]
         spread = f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
         return f"{statistics.mean(values):.{digits}f}{spread}"
 
-    return (
-        f"| {name} | {len(runs)} | {cell('recall', 4)} | {cell('ndcg', 4)} | {cell('epochs', 0)} | {cell('epoch', 3)} "
-        f"| {cell('ranking', 3)} |"
-    )
+    digits = {"recall": 4, "ndcg": 4, "epochs": 0, "epoch": 3, "ranking": 3}
+    return [name, len(runs), *(cell(key, n) for key, n in digits.items())]
 
 
 def report(runs: dict[str, list[Figures]], args: argparse.Namespace, load_before: tuple[float, float, float]) -> str:
-    """The record of the runs so far."""
-    paths = ["benchmarks/recbole.py", "benchmarks/recbole_side.py", "bifair_dist"]
-    versions = next(iter(runs.values()))[0]["versions"]
-    lines = [
-        "# MF and LightGCN against RecBole",
-        "",
-        *record(paths, f"{args.threads} thread(s) for each side, one side at a time", load_before),
-        f"- the other side: {versions}",
-        f"- {args.dataset.name}; BPR, one negative for each positive, {WIDTH} columns, Adam {args.lr:g}, batch",
-        f"  {BATCH}, at most {args.epochs} epochs, validation every {args.eval_every}, patience {args.patience};",
-        f"  l2 1e-4 for LightGCN, none for MF; LightGCN has {LAYERS} layers; mean and standard deviation over seeds",
-        "",
-        f"| | seeds | test Recall@{K} | NDCG@{K} | epochs | processor s per epoch | to rank the test users |",
-        "|---|---|---|---|---|---|---|",
-        *(row(name, found) for name, found in runs.items()),
-    ]
-    return "\n".join(lines) + "\n"
+    """Write the record of the runs so far."""
+    threads = f"{args.threads} thread(s) for each side, one side at a time"
+    head = ("", "seeds", f"test Recall@{K}", f"NDCG@{K}", "epochs", "processor s per epoch", "to rank the test users")
+    return write(
+        args.result,
+        "MF and LightGCN against RecBole",
+        [
+            *record(["benchmarks", "bifair_dist"], threads, load_before),
+            f"- the other side: {next(iter(runs.values()))[0]['versions']}",
+            f"- {args.dataset.name}; BPR, one negative for each positive, {WIDTH} columns, Adam {args.lr:g}, batch",
+            f"  {BATCH}, at most {args.epochs} epochs, validation every {args.eval_every}, patience {args.patience};",
+            f"  l2 1e-4 for LightGCN, none for MF; LightGCN has {LAYERS} layers; mean and deviation over seeds",
+        ],
+        table(head, [row(name, found) for name, found in runs.items()]),
+    )
 
 
 def ask_recbole(python: str, folder: Path, request: dict[str, Any], threads: int) -> dict[str, Any]:
@@ -188,7 +184,7 @@ def main() -> None:
     parser.add_argument("--patience", type=int, default=5, help="validations without a better one before it stops")
     parser.add_argument("--lr", type=float, default=5e-3, help="Adam's learning rate")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--result", type=Path, help="Markdown file for the record")
+    parser.add_argument("--result", type=Path, default=Path(os.devnull), help="Markdown file for the record")
     args = parser.parse_args()
     args.dataset, load_before = args.dataset.resolve(), os.getloadavg()
     runs: dict[str, list[Figures]] = {}
@@ -201,8 +197,6 @@ def main() -> None:
                 runs.setdefault(f"{method}, ours", []).append(ours(method, seed, args, folder))
                 print(f"done: {method}, seed {seed}", file=sys.stderr, flush=True)
                 text = report(runs, args, load_before)
-                if args.result:
-                    args.result.write_text(text, encoding="utf-8")
     print(text)
 
 

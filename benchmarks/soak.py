@@ -1,6 +1,6 @@
 """A training on two Ray Train workers that is killed thirty times at random moments, against one that is left alone.
 
-    python benchmarks/soak.py [--kills 30] [--seed 0]          (about 20 minutes on 2 cores; writes results/soak.md)
+    python -m benchmarks.soak [--kills 30] [--seed 0]          (about 20 minutes on 2 cores; writes results/soak.md)
 
 Random vectors for a generated catalogue of 600 items and 500 users, float64. A kill is SIGKILL to a worker (three in
 four) or to the driver, whichever comes up, `--between` seconds (uniform) after the last one: in the middle of a step, a
@@ -20,13 +20,16 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
-from common import ROOT, record
 
+from benchmarks.record import RESULTS, record, table, write
+from bifair_dist.commit import ROOT
 from bifair_dist.data.dataset import read_dataset
 from bifair_dist.data.generated import generate_dataset
 from bifair_dist.data.representations import write_representations
@@ -92,40 +95,31 @@ class Soak:
             self.driver = self.start()
 
 
+def numbers(value: Any) -> Iterator[float]:
+    """All numbers in a JSON value but seconds, in order."""
+    if isinstance(value, dict):
+        value = [part for key, part in value.items() if not key.startswith("seconds")]
+    if isinstance(value, list):
+        for part in value:
+            yield from numbers(part)
+    elif isinstance(value, int | float):
+        yield float(value)
+
+
 def difference(one: Path, other: Path) -> dict[str, float]:
     """Largest absolute difference of Z, metrics and validations of two finished runs."""
 
-    def z(folder: Path) -> np.ndarray:
-        parts = [pq.read_table(p) for p in sorted((folder / "item_representations").glob("*.parquet"))]
-        return np.concatenate([np.stack(p["vector"].to_numpy()) for p in parts])
+    def figures(folder: Path) -> dict[str, np.ndarray]:
+        parts = [pq.read_table(p)["vector"] for p in sorted((folder / "item_representations").glob("*.parquet"))]
+        history = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
+        return {
+            "Z": np.concatenate([np.stack(part.to_numpy()) for part in parts]),
+            "metrics": np.array(list(numbers(json.loads((folder / "metrics.json").read_text())))),
+            "validations": np.array(list(numbers(history))),
+        }
 
-    def numbers(text: str) -> np.ndarray:
-        out: list[float] = []
-
-        def collect(value: object) -> None:
-            if isinstance(value, dict):
-                for key, part in value.items():
-                    if not key.startswith("seconds"):
-                        collect(part)
-            elif isinstance(value, list):
-                for part in value:
-                    collect(part)
-            elif isinstance(value, int | float):
-                out.append(float(value))
-
-        collect(json.loads(text))
-        return np.array(out)
-
-    def history(folder: Path) -> str:
-        return "[" + ",".join((folder / "history.jsonl").read_text().splitlines()) + "]"
-
-    return {
-        "Z": float(np.abs(z(one) - z(other)).max()),
-        "metrics": float(
-            np.abs(numbers((one / "metrics.json").read_text()) - numbers((other / "metrics.json").read_text())).max()
-        ),
-        "validations": float(np.abs(numbers(history(one)) - numbers(history(other))).max()),
-    }
+    first, second = figures(one), figures(other)
+    return {name: float(np.abs(first[name] - second[name]).max()) for name in first}
 
 
 def main() -> int:
@@ -134,7 +128,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=30)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--between", type=float, nargs=2, default=(8.0, 40.0), metavar="SECONDS")
-    parser.add_argument("--result", type=Path, default=ROOT / "benchmarks" / "results" / "soak.md")
+    parser.add_argument("--result", type=Path, default=RESULTS / "soak.md")
     args = parser.parse_args()
     load = os.getloadavg()
     place = Path(tempfile.mkdtemp(prefix="soak"))
@@ -154,26 +148,23 @@ def main() -> int:
     steps = json.loads((place / "soak" / "history.jsonl").read_text().splitlines()[-1])["step"]
     far = difference(place / "alone", place / "soak") if code == 0 else {"run": float("inf")}
     good = code == 0 and max(far.values()) <= 1e-10
-    lines = [
-        "# A run that was killed at random moments",
-        "",
-        *record(["bifair_dist"], "2 Ray Train workers, 1 thread each", load),
-        "",
-        f"{soak.done['worker']} kills of a worker and {soak.done['driver']} of the driver (SIGKILL), "
-        f"{args.between[0]:g} to {args.between[1]:g} s apart, seed {args.seed}; {steps:,} steps, checkpoints every "
-        f"{SETTINGS['checkpoint.every']} steps and at validations; {seconds / 60:.1f} minutes in all.",
-        "",
-        "| | |",
-        "|---|---|",
-        f"| exit code of the last driver | {code} |",
-        f"| times the workers went on from a checkpoint | {log.count('going on from checkpoint')} |",
-        f"| checkpoints that could not be used | {log.count('cannot be used')} |",
-        *[f"| largest difference in {name} | {value:.1e} |" for name, value in far.items()],
-        "",
-        f"**{'Met' if good else 'MISSED'}**: the same numbers as the undisturbed run, to 1e-10.",
-    ]
-    args.result.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    print("\n".join(lines))
+    rows: list[tuple[str, Any]] = [("exit code of the last driver", code)]
+    rows += [("times the workers went on from a checkpoint", log.count("going on from checkpoint"))]
+    rows += [("checkpoints that could not be used", log.count("cannot be used"))]
+    rows += [(f"largest difference in {name}", f"{value:.1e}") for name, value in far.items()]
+    text = write(
+        args.result,
+        "A run that was killed at random moments",
+        record(["bifair_dist"], "2 Ray Train workers, 1 thread each", load),
+        [
+            f"{soak.done['worker']} kills of a worker and {soak.done['driver']} of the driver (SIGKILL), "
+            f"{args.between[0]:g} to {args.between[1]:g} s apart, seed {args.seed}; {steps:,} steps, checkpoints every "
+            f"{SETTINGS['checkpoint.every']} steps and at validations; {seconds / 60:.1f} minutes in all."
+        ],
+        table(("", ""), rows),
+        [f"**{'Met' if good else 'MISSED'}**: the same numbers as the undisturbed run, to 1e-10."],
+    )
+    print(text)
     return 0 if good else 1
 
 

@@ -25,7 +25,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also runs where the package is not installed
 
-from bifair_dist.benchmark.settings import BenchmarkSettings
+from benchmarks.settings import BenchmarkSettings
 from bifair_dist.config import flatten, parse
 from bifair_dist.errors import run_job
 
@@ -35,16 +35,15 @@ def main() -> None:
     words, hardware = profile(sys.argv[1:]) if "--plan" in sys.argv else (sys.argv[1:], "")
     settings = parse(BenchmarkSettings(), words, __doc__ or "")
     if hardware:
-        from bifair_dist.benchmark.plan import plan
+        from benchmarks.plan import plan
 
         print(plan(settings, hardware))
         return
-    from bifair_dist.benchmark import page
-    from bifair_dist.benchmark.cases import sweeps
-    from bifair_dist.benchmark.launch import run_cases
-    from bifair_dist.benchmark.reading import reading
-    from bifair_dist.benchmark.record import record
-    from bifair_dist.benchmark.table import others, report
+    from benchmarks.cases import sweeps
+    from benchmarks.launch import run_cases
+    from benchmarks.reading import reading
+    from benchmarks.record import record
+    from benchmarks.report import markdown, page
 
     load = os.getloadavg()
     wanted = sweeps(settings)
@@ -52,7 +51,8 @@ def main() -> None:
     results = run_cases(settings, cases, lambda line: print(line, flush=True))
     if results is None:
         return
-    about = record(["bifair_dist", "jobs/benchmark.py"], f"threads of a worker: {settings.cluster.threads}", load)
+    threads = f"threads of a worker: {settings.cluster.threads}"
+    about = record(["bifair_dist", "benchmarks", "jobs/benchmark.py"], threads, load)
     measured = {name: [results[case] for case in found if case in results] for name, found in wanted.items()}
     measured = {name: found for name, found in measured.items() if found}
     folder = Path(settings.scale.output)
@@ -62,12 +62,12 @@ def main() -> None:
         smallest = min((case for case in cases if case in results), key=lambda case: case.items * case.width)
         whole["reading"] = reading(smallest, folder, settings.training.seed)
     if settings.scale.embedded:
-        from bifair_dist.benchmark.embedded import embedded
+        from benchmarks.embedding import embedded
 
         whole["embedding"] = embedded(settings.embed, settings.scale.embedded, folder)
     (folder / "benchmark.json").write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
-    page.write(folder / "benchmark.html", whole)
-    text = "\n".join([report(about, measured), others(whole)])
+    (folder / "benchmark.html").write_text(page(whole), encoding="utf-8")
+    text = markdown(whole)
     (folder / "benchmark.md").write_text(text, encoding="utf-8")
     print(f"\n{text}\nwritten to {folder}", flush=True)
 

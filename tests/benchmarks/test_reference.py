@@ -1,17 +1,11 @@
-"""The yardstick of benchmarks/step_speed.py computes the same function as the project's AlphaRec."""
+"""The yardstick of benchmarks/gpu.py computes the same function as the project's AlphaRec."""
 
 from __future__ import annotations
-
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
-
-from alpharec_reference import Draw, Reference, published_hidden
-
+from benchmarks.alpharec_reference import Draw, Reference, published_hidden
 from bifair_dist.model.alpharec import AlphaRec
 from bifair_dist.model.graph import build_graph
 from bifair_dist.model.layout import Whole

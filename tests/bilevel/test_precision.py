@@ -9,8 +9,8 @@ import torch
 from small_problems import norm, relative
 from torch import Tensor
 
-from bifair_dist.benchmark.catalogue import synthetic_pairs, unit_rows
-from bifair_dist.benchmark.problem import make_problem, make_step
+from benchmarks.catalogue import synthetic_pairs, unit_rows
+from benchmarks.problem import make_problem, make_step
 from bifair_dist.bilevel.finite_difference import least_eps, z_gradient
 from bifair_dist.bilevel.hypergradient import step as moved
 from bifair_dist.bilevel.step import BilevelStep, StepRecord

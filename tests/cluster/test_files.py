@@ -14,7 +14,7 @@ import pytest
 import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
 
-from bifair_dist.benchmark.settings import BenchmarkSettings
+from benchmarks.settings import BenchmarkSettings
 from bifair_dist.config import Settings, TrainSettings, parse
 from bifair_dist.config.evaluate import EvaluateSettings
 from bifair_dist.config.plan import TrainPlanSettings

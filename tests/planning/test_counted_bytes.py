@@ -8,7 +8,7 @@ import torch.multiprocessing as mp
 import two_workers
 from two_workers import CASES, ITEMS, PAIRS, STEPS, USERS, WIDTH
 
-from bifair_dist.benchmark.catalogue import GROUPS
+from benchmarks.catalogue import GROUPS
 from bifair_dist.planning.traffic import step_traffic
 from bifair_dist.planning.work import Sizes, work_of
 from bifair_dist.training.phases import phases_of

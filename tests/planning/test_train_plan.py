@@ -69,7 +69,7 @@ def test_nothing_is_allocated_or_loaded() -> None:
     """
     code = (
         "import sys\n"
-        "from bifair_dist.benchmark.process_memory import memory\n"
+        "from benchmarks.process_memory import memory\n"
         "from bifair_dist.config import override\n"
         "from bifair_dist.config.plan import TrainPlanSettings\n"
         "from bifair_dist.planning.text import plan\n"

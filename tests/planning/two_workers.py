@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 import torch.distributed as dist
 
-from bifair_dist.benchmark.catalogue import synthetic_pairs
-from bifair_dist.benchmark.problem import make_problem, make_step, random_rows
+from benchmarks.catalogue import synthetic_pairs
+from benchmarks.problem import make_problem, make_step, random_rows
 from bifair_dist.config import TrainSettings, override
 from bifair_dist.model.batch import Batch
 from bifair_dist.parallel.comm import Comm

@@ -11,8 +11,8 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from bifair_dist.benchmark.cases import Case, settings_of
-from bifair_dist.benchmark.settings import BenchmarkSettings
+from benchmarks.cases import Case, settings_of
+from benchmarks.settings import BenchmarkSettings
 from bifair_dist.planning.hardware import Hardware
 from bifair_dist.planning.memory import BASE, parts, total
 from bifair_dist.planning.operations import Operations, optimiser_bytes, pass_operations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from bifair_dist.benchmark.settings import BenchmarkSettings
+from benchmarks.settings import BenchmarkSettings
 from bifair_dist.config import override
 from bifair_dist.errors import UserError
 

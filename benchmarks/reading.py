@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from bifair_dist.benchmark.cases import Case
-from bifair_dist.benchmark.catalogue import synthetic_pairs, unit_rows
+from benchmarks.cases import Case
+from benchmarks.catalogue import synthetic_pairs, unit_rows
 from bifair_dist.data.dataset import GroupTable, Interactions, read_dataset
 from bifair_dist.data.representations import write_representations
 from bifair_dist.data.representations.reading import read_rows

@@ -6,24 +6,20 @@ import json
 import os
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from bifair_dist.benchmark import page
-from bifair_dist.benchmark.bounds import step_bound, work_of_case
-from bifair_dist.benchmark.cases import Case, sweeps
-from bifair_dist.benchmark.clock import Clock
-from bifair_dist.benchmark.growth import exponent
-from bifair_dist.benchmark.measure import by, measure
-from bifair_dist.benchmark.settings import BenchmarkSettings
-from bifair_dist.benchmark.table import report
+from benchmarks.bounds import step_bound, work_of_case
+from benchmarks.cases import Case, sweeps
+from benchmarks.measure import measure
+from benchmarks.parts import Span, by, by_kernels, by_time
+from benchmarks.report import exponent, markdown, page
+from benchmarks.settings import BenchmarkSettings
 from bifair_dist.config import override
 from bifair_dist.errors import UserError
-from bifair_dist.model import alpharec
 from bifair_dist.parallel.comm import Comm
 from bifair_dist.planning.hardware import Hardware
 
@@ -57,8 +53,10 @@ def test_sweeps() -> None:
 def test_errors() -> None:
     with pytest.raises(UserError, match=r"^scale\.sweeps: unknown sweep 'sideways'; there is: strong, weak"):
         settings(scale__sweeps="sideways")
-    with pytest.raises(UserError, match=r"^scale\.methods: 'mf' is not measured here; there is: alpharec, theta_only"):
-        settings(scale__methods="alpharec,mf")
+    with pytest.raises(
+        UserError, match=r"^scale\.methods: 'nothing' is not measured here; there is: mf, lightgcn, alpharec"
+    ):
+        settings(scale__methods="alpharec,nothing")
     with pytest.raises(UserError, match=r"^scale\.pairs: 3,600 distinct pairs of 60 users and 100 items"):
         sweeps(settings(scale__items=100))
     with pytest.raises(UserError, match=r"^scale\.workers: 65 workers"):
@@ -78,49 +76,59 @@ def test_methods_side_by_side(tmp_path: Path) -> None:
         15 * (0.9 * bifair["plain_seconds"] + 0.1 * bifair["new_weights_seconds"])  # 1,800 pairs in batches of 128
     )
     assert alpharec["epoch_seconds"] == pytest.approx(15 * alpharec["plain_seconds"])
-    text = report(["- a record"], {"catalogue": results})
+    whole = {"about": ["- a record"], "sweeps": {"catalogue": results}}
+    text = markdown(whole)
     ratio = f"{bifair['epoch_seconds'] / alpharec['epoch_seconds']:.2f}"
     (row,) = [line for line in text.split("methods side by side")[1].splitlines() if line.startswith("| 1 | 240 |")]
     assert [cell.strip() for cell in row.split("|")][11] == ratio
     assert "## catalogue, alpharec\n" in text and "## catalogue, bifair\n" in text and "growth with pairs" in text
-    page.write(tmp_path / "page.html", {"about": ["- a record"], "sweeps": {"catalogue": results}})
-    shown = (tmp_path / "page.html").read_text()
-    assert "Methods side by side" in shown and shown.count("bifair and alpharec, catalogue") >= 2
+    shown = page(whole)
+    assert "methods side by side" in shown and shown.count("bifair and alpharec, catalogue") >= 2
 
 
-def test_own_seconds_add_up_to_the_whole() -> None:
-    clock = Clock()
-    nap = clock.timed(time.sleep, operation="nap")
-
-    def outer() -> None:
-        time.sleep(0.02)
-        nap(0.03)
-
-    start = time.perf_counter()
-    clock.timed(outer, part="outer")()
-    whole = time.perf_counter() - start
-    assert set(clock.seconds) == {("outer", "nap"), ("outer", "other")}
-    assert clock.seconds["outer", "nap"] >= 0.03 and clock.seconds["outer", "other"] >= 0.02
-    assert sum(clock.seconds.values()) == pytest.approx(whole, abs=5e-3)
+def test_own_time_adds_up_to_the_whole() -> None:
+    """On a CPU the time in a part and in none inside it; on a GPU kernels count where they were started."""
+    spans = [
+        Span("whole step", 0, 100), Span("inner gradient", 10, 60), Span("projection", 12, 20), Span("loss", 20, 25),
+        Span("exchange", 30, 34), Span("optimiser", 60, 70), Span("exchange", 80, 81),
+    ]  # fmt: skip
+    assert by_time(reversed(spans)) == {
+        ("other", "other"): 39, ("inner gradient", "projection"): 8, ("inner gradient", "loss"): 5,
+        ("inner gradient", "exchange"): 4, ("inner gradient", "backward"): 33, ("optimiser", "other"): 10,
+        ("other", "exchange"): 1,
+    }  # fmt: skip
+    kernels = [(5, 1), (13, 50), (26, 7), (58, 90), (65, 3), (120, 2)]
+    assert by_kernels(spans, kernels) == {
+        ("other", "other"): 3, ("inner gradient", "projection"): 50, ("inner gradient", "backward"): 97,
+        ("optimiser", "other"): 3,
+    }  # fmt: skip
 
 
 def test_a_case() -> None:
-    """Every pass and operation is there, their seconds are the step's, and nothing stays wrapped."""
-    before = alpharec.first, torch.autograd.grad, Comm.all_to_all
+    """Every pass and operation is there, and their seconds are the step's."""
     result = measure(settings(), CASE, Comm(), None, torch.device("cpu"), RATES)
-    assert before == (alpharec.first, torch.autograd.grad, Comm.all_to_all)
     for kind in ("plain", "new_weights"):
         parts = result[f"{kind}_parts"]
         assert sum(by(parts, 0).values()) == pytest.approx(sum(by(parts, 1).values()))
-        assert sum(by(parts, 0).values()) == pytest.approx(result[f"{kind}_seconds"], rel=0.5)  # medians of each part
+        assert sum(by(parts, 0).values()) == pytest.approx(result[f"{kind}_seconds"])
         passes = {"inner gradient", "outer gradients", "perturbed passes", "optimiser", "other"}
-        assert set(by(parts, 0)) == passes | ({"Gram and weights"} if kind == "new_weights" else set())
+        assert set(by(parts, 0)) == passes | ({"new weights"} if kind == "new_weights" else set())
         assert set(by(parts, 1)) == {"projection", "propagation", "loss", "backward", "exchange", "other"}
     assert result["plain_sent"] == {} and result["peak_bytes"] > 0 and result["ranked_users_per_second"] > 0
     assert set(result["plain_bound"]) == {"projection", "propagation", "loss", "backward", "optimiser"}
-    text = report(["- a record"], {"strong": [{**result, "start_seconds": None}]})
+    text = markdown({"about": ["- a record"], "sweeps": {"strong": [{**result, "start_seconds": None}]}})
     assert "| 1 | 120 | 60 | 900 | 24 | 128 | 3 |" in text and "| perturbed passes |" in text
     assert "nothing: one worker" in text
+
+
+@pytest.mark.parametrize("method", ["mf", "lightgcn"])
+def test_id_embeddings(method: str) -> None:
+    """They have no projector, and nothing to balance."""
+    case = replace(CASE, method=method)
+    result = measure(settings(), case, Comm(), None, torch.device("cpu"), RATES)
+    assert set(by(result["plain_parts"], 0)) == {"outer gradients", "optimiser", "other"}
+    assert "new_weights_seconds" not in result and result["ranked_users_per_second"] > 0
+    assert set(result["plain_bound"]) == {"loss", "backward", "optimiser"} | {"propagation"}
 
 
 def test_the_job_on_two_workers(tmp_path: Path) -> None:
@@ -200,7 +208,7 @@ def test_plan_of_unknown_hardware() -> None:
 @pytest.mark.slow
 def test_the_embedding_job_is_measured(tmp_path: Path) -> None:
     """The packaged model on generated titles: rates, and a bound above them."""
-    from bifair_dist.benchmark.embedded import embedded
+    from benchmarks.embedding import embedded
     from bifair_dist.config.embed import EmbedSettings
 
     found = embedded(EmbedSettings(engine="sentence-transformers", batch=64), 256, tmp_path)

@@ -10,7 +10,7 @@ from bifair_dist.config.train import TrainSettings
 from bifair_dist.errors import UserError
 
 SWEEPS = ("strong", "weak", "catalogue", "items", "width", "pairs", "batch", "groups")
-METHODS = ("alpharec", "theta_only", "separate", "bifair")
+METHODS = ("mf", "lightgcn", "alpharec", "theta_only", "separate", "bifair")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,7 +33,8 @@ class ScaleSettings(Settings):
         unit="names", why="all",
     )  # fmt: skip
     methods: tuple[str, ...] = setting(
-        (), "methods to measure side by side on every case: alpharec, theta_only, separate (its last phase), bifair; "
+        (), "methods to measure side by side on every case: mf, lightgcn, alpharec, theta_only, separate (its last "
+        "phase), bifair; "
         "none: training.method alone", unit="names", why="each doubles the time",
     )  # fmt: skip
     factors: tuple[int, ...] = setting(
@@ -73,9 +74,3 @@ class BenchmarkSettings(TrainSettings):
 
     scale: ScaleSettings = section(ScaleSettings)
     embed: EmbedSettings = section(EmbedSettings)
-
-    def check(self) -> None:
-        """As for a training; methods without item vectors are not measured."""
-        TrainSettings.check(self)  # super() without arguments does not work in a dataclass with slots
-        if self.training.method in ("mf", "lightgcn"):
-            raise UserError(f"training.method: {self.training.method} trains no item vectors and is not measured here")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from bifair_dist.benchmark.bounds import planned_memory, work_of_case
-from bifair_dist.benchmark.cases import Case, sweeps
-from bifair_dist.benchmark.settings import BenchmarkSettings
+from benchmarks.bounds import planned_memory, work_of_case
+from benchmarks.cases import Case, sweeps
+from benchmarks.settings import BenchmarkSettings
 from bifair_dist.planning.fit import HEADROOM
 from bifair_dist.planning.hardware import PROFILES, Hardware
 from bifair_dist.planning.seconds import step_seconds

@@ -8,7 +8,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from bifair_dist.benchmark.catalogue import Pairs, unit_rows
+from benchmarks.catalogue import Pairs, unit_rows
 from bifair_dist.bilevel.membership import Membership
 from bifair_dist.bilevel.step import BilevelStep
 from bifair_dist.config.train import TrainSettings

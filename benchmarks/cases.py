@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from benchmarks.settings import BenchmarkSettings
-from bifair_dist.config import override
 from bifair_dist.errors import UserError
+from bifair_dist.settings import override
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,6 @@ import tempfile
 import threading
 import time
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,8 @@ import pyarrow.parquet as pq
 from benchmarks.rates import measured_rates
 from benchmarks.record import record, write
 from bifair_dist.commit import ROOT
-from bifair_dist.config import EmbedSettings, override
+from bifair_dist.embedding.settings import EmbedSettings
+from bifair_dist.settings import override
 
 WORDS = ("the", "of", "river", "night", "garden", "engine", "winter", "song", "machine", "letter", "ocean", "stone")
 
@@ -93,8 +93,7 @@ def embedded(settings: EmbedSettings, items: int, folder: Path) -> dict[str, Any
     rates = measured_rates(Comm(), torch.device("cpu"), lambda: None)
     with tempfile.TemporaryDirectory(dir=folder) as name:
         data, output = catalogue(Path(name) / "dataset", items), Path(name) / "vectors"
-        tracking = replace(settings.tracking, enabled=False)
-        settings = replace(settings, dataset=str(data), output=str(output), tracking=tracking)
+        settings = override(settings, {"dataset": str(data), "output": str(output), "tracking.enabled": False})
         model = resolve(settings, hash_files=False)
         tokenizer = model.folder / "tokenizer.json" if model.folder else None
         sample = sample_tokens(data / "items.parquet", settings.template, model.prompt, model.max_tokens, tokenizer)

@@ -8,7 +8,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -22,6 +21,7 @@ from benchmarks.measure import Result, measure, waiting
 from benchmarks.rates import measured_rates
 from benchmarks.settings import BenchmarkSettings
 from bifair_dist.parallel.comm import Comm
+from bifair_dist.settings import override
 
 T = TypeVar("T")
 Say = Callable[[str], None]
@@ -120,7 +120,7 @@ def _ray(settings: BenchmarkSettings, workers: int) -> Iterator[None]:
 
     started_here = not ray.is_initialized()
     if started_here:
-        start_ray(replace(settings, cluster=replace(settings.cluster, workers=workers, min_workers=0)))
+        start_ray(override(settings, {"cluster.workers": workers, "cluster.min_workers": 0}))
     try:
         yield
     finally:
@@ -135,7 +135,7 @@ def _on_ray(settings: BenchmarkSettings, body: Body[T], workers: int) -> T:
 
     from bifair_dist.training.ray_launch import check_resources, gpus_each
 
-    here = replace(settings, cluster=replace(settings.cluster, workers=workers, min_workers=0))
+    here = override(settings, {"cluster.workers": workers, "cluster.min_workers": 0})
     resources = ray.cluster_resources()
     gpus = gpus_each(here, resources)
     check_resources(here, resources, gpus)

@@ -11,7 +11,6 @@ from torch import Tensor
 from benchmarks.catalogue import Pairs, unit_rows
 from bifair_dist.bilevel.membership import Membership
 from bifair_dist.bilevel.step import BilevelStep
-from bifair_dist.config.train import TrainSettings
 from bifair_dist.csr import Csr
 from bifair_dist.model.graph import build_graph
 from bifair_dist.model.projector import init_theta, widths
@@ -19,6 +18,7 @@ from bifair_dist.parallel.comm import Comm, shard_rows
 from bifair_dist.parallel.sampler import BatchSampler
 from bifair_dist.training.phases import phases_of
 from bifair_dist.training.problem import DTYPES, Problem, make_model
+from bifair_dist.training.settings import TrainSettings
 from bifair_dist.training.steps import State, build_step
 
 

@@ -29,15 +29,16 @@ import pandas as pd
 import torch
 
 from benchmarks.record import record, table, write
-from bifair_dist.config import TrainSettings, load, override
 from bifair_dist.data.dataset import read_dataset
 from bifair_dist.data.representations import write_representations
 from bifair_dist.errors import UserError, run_job
 from bifair_dist.parallel.comm import Comm
+from bifair_dist.settings import load, override
 from bifair_dist.training.evaluator import Evaluator
 from bifair_dist.training.id_rows import read_ids
 from bifair_dist.training.launch import train
 from bifair_dist.training.problem import load_problem
+from bifair_dist.training.settings import TrainSettings
 from bifair_dist.training.trainer import Trainer
 
 MODELS = {"mf": ("BPR", 0.0), "lightgcn": ("LightGCN", 1e-4)}

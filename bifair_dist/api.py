@@ -18,18 +18,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bifair_dist.config import EmbedSettings, TrainSettings, load, override
 from bifair_dist.data.dataset import read_dataset
 from bifair_dist.data.generated import generate_dataset
 from bifair_dist.data.prepare import PrepareOptions, Progress
 from bifair_dist.data.prepare import prepare as prepare_folder
 from bifair_dist.data.representations import write_representations
+from bifair_dist.embedding.settings import EmbedSettings
 from bifair_dist.errors import UserError
 from bifair_dist.runs import Metrics, Run
 from bifair_dist.runs.figures import by_group, headline_figures
 from bifair_dist.serving.from_run import recommender_of
 from bifair_dist.serving.model_folder import is_model, read_model
 from bifair_dist.serving.recommender import Recommender
+from bifair_dist.settings import load, override
+from bifair_dist.training.settings import TrainSettings
 
 Table = pd.DataFrame
 
@@ -202,8 +204,8 @@ class TrainedRun:
         run = Run(self.folder)
         if run.report.is_file():
             return run.report
-        from bifair_dist.config.report import ReportSettings
         from bifair_dist.report.report import make_report
+        from bifair_dist.report.settings import ReportSettings
 
         return make_report(override(ReportSettings(), {"runs": (str(self.folder),)}))
 

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import select
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import PurePath
 from typing import TextIO
 
 
 class UserError(Exception):
     """Bad input. The message is one line that names the file, row or key and says what to do."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """`; did you mean ...?` with what of `known` comes nearest to `name`, whole or after its last dot; or nothing."""
+    names = [str(one) for one in known]
+    by_last = {one.rpartition(".")[2]: one for one in reversed(names)}
+    found = difflib.get_close_matches(name, names, 1)
+    found = found or [by_last[one] for one in difflib.get_close_matches(name.rpartition(".")[2], by_last, 1)]
+    return f"; did you mean {found[0]}?" if found else ""
 
 
 def inside(name: object, source: str) -> str:

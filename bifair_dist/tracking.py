@@ -21,8 +21,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from bifair_dist.config import TrackingSettings
 from bifair_dist.errors import UserError
+from bifair_dist.tracking_settings import TrackingSettings
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient

@@ -26,8 +26,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also runs where the package is not installed
 
 from benchmarks.settings import BenchmarkSettings
-from bifair_dist.config import flatten, parse
+from bifair_dist.command_line import parse
 from bifair_dist.errors import run_job
+from bifair_dist.settings import flatten
 
 
 def main() -> None:

@@ -17,8 +17,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also runs where the package is not installed
 
-from bifair_dist.config import TrainSettings, override, parse
+from bifair_dist.command_line import parse
 from bifair_dist.errors import UserError, run_job
+from bifair_dist.settings import override
+from bifair_dist.training.settings import TrainSettings
 
 
 def hypergradient(arguments: list[str]) -> None:

@@ -21,7 +21,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also runs where the package is not installed
 
-from bifair_dist.config import EmbedSettings, ImportSettings, ProbeSettings, VerifySettings, parse
+from bifair_dist.command_line import parse
+from bifair_dist.embedding.settings import EmbedSettings, ImportSettings, ProbeSettings, VerifySettings
 from bifair_dist.errors import UserError, run_job
 
 MODES = ("plan", "verify", "import", "probe")

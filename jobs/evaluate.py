@@ -16,9 +16,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also runs where the package is not installed
 
-from bifair_dist.config import parse
-from bifair_dist.config.evaluate import EvaluateSettings
+from bifair_dist.command_line import parse
 from bifair_dist.errors import run_job
+from bifair_dist.report.evaluate_settings import EvaluateSettings
 
 
 def main() -> None:

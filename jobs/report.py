@@ -10,15 +10,15 @@ Every training writes its own at its end. Hardware: one core, memory for the dat
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
 from itertools import takewhile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also runs where the package is not installed
 
-from bifair_dist.config import parse
-from bifair_dist.config.report import ReportSettings
+from bifair_dist.command_line import parse
 from bifair_dist.errors import run_job
+from bifair_dist.report.settings import ReportSettings
+from bifair_dist.settings import override
 
 
 def main() -> None:
@@ -28,7 +28,7 @@ def main() -> None:
     settings = parse(ReportSettings(), words[len(runs) :], description=__doc__ or "")
     from bifair_dist.report.report import make_report
 
-    make_report(replace(settings, runs=(*runs, *settings.runs)))
+    make_report(override(settings, {"runs": (*runs, *settings.runs)}))
 
 
 if __name__ == "__main__":

@@ -18,9 +18,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also runs where the package is not installed
 
-from bifair_dist.config import parse
-from bifair_dist.config.study import StudySettings
+from bifair_dist.command_line import parse
 from bifair_dist.errors import run_job
+from bifair_dist.study.settings import StudySettings
 
 
 def main() -> None:

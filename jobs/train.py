@@ -17,14 +17,15 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also runs where the package is not installed
 
-from bifair_dist.config import TrainSettings, parse
+from bifair_dist.command_line import parse
 from bifair_dist.errors import run_job
+from bifair_dist.training.settings import TrainSettings
 
 
 def main() -> None:
     """Read the settings, then train."""
     if "--plan" in sys.argv:
-        from bifair_dist.config.plan import TrainPlanSettings
+        from bifair_dist.planning.settings import TrainPlanSettings
         from bifair_dist.planning.text import named, plan
 
         print(plan(parse(TrainPlanSettings(), named(sys.argv[1:]), __doc__ or "")))

@@ -1,20 +1,61 @@
-"""Every setting, typed, with its unit, default and reason. Knows nothing of torch.distributed or Ray."""
+"""Old import paths, for the days in which everything moves: each component has its settings beside it now."""
 
-from bifair_dist.config.balance import BalanceSettings
-from bifair_dist.config.bilevel import BilevelSettings
-from bifair_dist.config.cached import CachedSettings
-from bifair_dist.config.checkpoint import CheckpointSettings
-from bifair_dist.config.cluster import ClusterSettings
-from bifair_dist.config.command_line import help_text, parse
-from bifair_dist.config.data import DataSettings
-from bifair_dist.config.deepspeed import DeepSpeedSettings
-from bifair_dist.config.embed import EmbedSettings, ImportSettings, ProbeSettings, VerifySettings
-from bifair_dist.config.model import ModelSettings
-from bifair_dist.config.settings import Settings, flatten, override, section, setting
-from bifair_dist.config.tracking import TrackingSettings
-from bifair_dist.config.train import TrainSettings
-from bifair_dist.config.training import TrainingSettings
-from bifair_dist.config.yaml_file import load, read_yaml, to_yaml
+import sys
+
+from bifair_dist import command_line, settings, tracking_settings
+from bifair_dist.bilevel import settings as bilevel
+from bifair_dist.bilevel.settings import BilevelSettings
+from bifair_dist.bilevel.weights import settings as balance
+from bifair_dist.bilevel.weights.settings import BalanceSettings
+from bifair_dist.command_line import parse
+from bifair_dist.data import settings as data
+from bifair_dist.data.settings import DataSettings
+from bifair_dist.embedding import settings as embed
+from bifair_dist.embedding.settings import EmbedSettings, ImportSettings, ProbeSettings, VerifySettings
+from bifair_dist.model import settings as model
+from bifair_dist.model.settings import ModelSettings
+from bifair_dist.parallel import settings as deepspeed
+from bifair_dist.parallel.settings import DeepSpeedSettings
+from bifair_dist.planning import settings as plan
+from bifair_dist.report import evaluate_settings as evaluate
+from bifair_dist.report import settings as report
+from bifair_dist.serving import settings as recommend_settings
+from bifair_dist.settings import Settings, flatten, load, override, read_yaml, section, setting, to_yaml
+from bifair_dist.study import settings as study
+from bifair_dist.tracking_settings import TrackingSettings
+from bifair_dist.training import cached_settings, checkpoint_settings, cluster_settings, training_settings
+from bifair_dist.training import settings as train
+from bifair_dist.training.cached_settings import CachedSettings
+from bifair_dist.training.checkpoint_settings import CheckpointSettings
+from bifair_dist.training.cluster_settings import ClusterSettings
+from bifair_dist.training.settings import TrainSettings
+from bifair_dist.training.training_settings import TrainingSettings
+from bifair_dist.tuning import settings as tune
+
+for _name, _module in {
+    "balance": balance,
+    "bilevel": bilevel,
+    "cached": cached_settings,
+    "checkpoint": checkpoint_settings,
+    "cluster": cluster_settings,
+    "command_line": command_line,
+    "data": data,
+    "deepspeed": deepspeed,
+    "embed": embed,
+    "evaluate": evaluate,
+    "model": model,
+    "plan": plan,
+    "recommend": recommend_settings,
+    "report": report,
+    "settings": settings,
+    "study": study,
+    "tracking": tracking_settings,
+    "train": train,
+    "training": training_settings,
+    "tune": tune,
+    "yaml_file": settings,
+}.items():
+    sys.modules[f"bifair_dist.config.{_name}"] = _module
 
 __all__ = [
     "BalanceSettings",
@@ -34,7 +75,6 @@ __all__ = [
     "TrainingSettings",
     "VerifySettings",
     "flatten",
-    "help_text",
     "load",
     "override",
     "parse",

@@ -11,11 +11,12 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bifair_dist.config import EmbedSettings, override
 from bifair_dist.embedding.items import count_rows, read_unit
 from bifair_dist.embedding.job import Job
 from bifair_dist.embedding.models import resolve
+from bifair_dist.embedding.settings import EmbedSettings
 from bifair_dist.errors import UserError
+from bifair_dist.settings import override
 
 
 def embed_again(manifest: Mapping[str, Any], item_ids: Sequence[str]) -> npt.NDArray[np.float32]:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from bifair_dist.config import DataSettings, EmbedSettings, TrackingSettings
 from bifair_dist.data.representations import check_representations
+from bifair_dist.data.settings import DataSettings
 from bifair_dist.embedding.job import embed_here, make_job
+from bifair_dist.embedding.settings import EmbedSettings
 from bifair_dist.errors import UserError
+from bifair_dist.settings import override
+from bifair_dist.tracking_settings import TrackingSettings
 
 
 class Catalog(Protocol):
@@ -58,7 +60,7 @@ def ensure_representations(dataset: Catalog, settings: DataSettings) -> Path:
                 flush=True,
             )
             base.mkdir(parents=True, exist_ok=True)
-            embed_here(replace(wanted, output=str(folder)), settings.embed_threads)
+            embed_here(override(wanted, {"output": str(folder)}), settings.embed_threads)
     except UserError as error:
         raise UserError(f"data.{error}" if str(error).startswith("template: ") else str(error)) from None
     check_representations(folder, dataset.item_ids)

@@ -14,10 +14,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from bifair_dist.config import ImportSettings
 from bifair_dist.data.representations import building, rows_per_shard, write_manifest, write_shard
 from bifair_dist.data.representations.number_format import from_stored, lengths, unit_length
 from bifair_dist.data.representations.reading import dataset_ids, first_double, listed
+from bifair_dist.embedding.settings import ImportSettings
 from bifair_dist.embedding.sources import Source, open_source
 from bifair_dist.errors import UserError
 from bifair_dist.files import sha256

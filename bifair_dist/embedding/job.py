@@ -21,17 +21,18 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bifair_dist.config import EmbedSettings, flatten
 from bifair_dist.data.representations import read_manifest
 from bifair_dist.embedding.assemble import assemble
 from bifair_dist.embedding.items import count_rows, read_unit, unit_ranges
 from bifair_dist.embedding.models import Model, resolve
+from bifair_dist.embedding.settings import EmbedSettings
 from bifair_dist.embedding.staging import Staging, split_failures
 from bifair_dist.embedding.texts import Template, check_template
 from bifair_dist.embedding.tokens import Tokens
 from bifair_dist.errors import UserError
 from bifair_dist.files import sha256
 from bifair_dist.progress import Progress, duration
+from bifair_dist.settings import flatten
 from bifair_dist.tracking import open_tracker
 
 FILES = 2000  # staged files at most: a folder of more is slow to list

@@ -17,9 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from bifair_dist.config.embed import EmbedSettings
 from bifair_dist.embedding.model_files import Files, read_files
 from bifair_dist.embedding.presets import PACKAGE, PRESETS, Matryoshka, Preset, find_preset
+from bifair_dist.embedding.settings import EmbedSettings
 from bifair_dist.errors import UserError
 from bifair_dist.files import sha256
 

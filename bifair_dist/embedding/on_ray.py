@@ -12,11 +12,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bifair_dist.config import EmbedSettings
 from bifair_dist.embedding import vllm_engine
 from bifair_dist.embedding.items import ROW, dataset_of, unit_ranges
 from bifair_dist.embedding.job import Job, complete_already, make_job, run, version
 from bifair_dist.embedding.sentence_engine import SentenceEngine
+from bifair_dist.embedding.settings import EmbedSettings
 from bifair_dist.embedding.staging import Staging, split_failures
 from bifair_dist.errors import UserError
 from bifair_dist.progress import Progress

@@ -12,17 +12,16 @@ from __future__ import annotations
 
 import math
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 
-from bifair_dist.config.embed import EmbedSettings
-from bifair_dist.config.settings import setting
 from bifair_dist.embedding.models import Model, resolve
 from bifair_dist.embedding.presets import PRESETS
+from bifair_dist.embedding.settings import EmbedSettings
 from bifair_dist.embedding.token_sample import CHARACTERS_PER_TOKEN, TokenSample, sample_tokens
 from bifair_dist.errors import UserError
 from bifair_dist.planning.hardware import PROFILES, Hardware
 from bifair_dist.progress import duration
+from bifair_dist.settings import setting
 
 GIB = 2**30
 WEIGHTS_SHARE = 0.8  # of a GPU's memory; the rest is for activations, the cache of a running batch and the engine
@@ -30,13 +29,12 @@ ID_BYTES = 12.0  # of an item id, where there is no dataset to look
 _BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
 class PlanSettings(EmbedSettings):
     """Settings of `jobs/embed.py --plan`: those of the job, and a catalogue that is not there yet."""
 
-    items: int = setting(0, "items to plan for; 0: those of the dataset", unit="items", at_least=0)
+    items: int = setting(0, "items to plan for; 0: those of the dataset", unit="items", ge=0)
     tokens_per_item: float = setting(
-        0.0, "tokens of an item's text; 0: counted in the dataset's texts", unit="tokens", at_least=0
+        0.0, "tokens of an item's text; 0: counted in the dataset's texts", unit="tokens", ge=0
     )
 
 
@@ -156,8 +154,11 @@ def _time(tokens: float, model: Model, settings: EmbedSettings) -> list[str]:
     if not model.parameters:
         return ["  time    not known before the model is downloaded"]
     weights, parts = weights_bytes(model, settings.compute_dtype), settings.tensor_parallel
-    lines = [f"  memory  {_size(weights / parts)} of weights on each of {parts} GPU(s) of a copy" if parts > 1 else
-             f"  memory  {_size(weights)} of weights for each copy of the model"]  # fmt: skip
+    lines = [
+        f"  memory  {_size(weights / parts)} of weights on each of {parts} GPU(s) of a copy"
+        if parts > 1
+        else f"  memory  {_size(weights)} of weights for each copy of the model"
+    ]
     used = settings.replicas * parts
     profiles = sorted(PROFILES.values(), key=lambda profile: not profile.is_gpu)
     for hardware in profiles:

@@ -25,11 +25,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bifair_dist.config import ProbeSettings
 from bifair_dist.csr import Csr
 from bifair_dist.data.dataset import Dataset, Interactions, read_dataset
 from bifair_dist.data.representations import check_representations, read_rows
 from bifair_dist.embedding.redrawn import redrawn_utilities
+from bifair_dist.embedding.settings import ProbeSettings
 from bifair_dist.errors import UserError
 from bifair_dist.evaluation import EvaluationResult, GroupMembership, bootstrap_intervals, evaluate, full_ranking
 from bifair_dist.evaluation.bootstrap import poisson_weights

@@ -12,7 +12,6 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bifair_dist.config import VerifySettings
 from bifair_dist.data.representations.manifest import read_manifest
 from bifair_dist.data.representations.number_format import lengths
 from bifair_dist.data.representations.reading import (
@@ -24,6 +23,7 @@ from bifair_dist.data.representations.reading import (
     first_double,
     stored_ids,
 )
+from bifair_dist.embedding.settings import VerifySettings
 from bifair_dist.errors import UserError
 
 EmbedAgain = Callable[[Mapping[str, Any], Sequence[str]], npt.NDArray[np.floating]]

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from bifair_dist.config import EmbedSettings
 from bifair_dist.embedding.finish import result_table
 from bifair_dist.embedding.models import Model
+from bifair_dist.embedding.settings import EmbedSettings
 from bifair_dist.errors import UserError
 
 if TYPE_CHECKING:

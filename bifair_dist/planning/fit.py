@@ -5,14 +5,15 @@ Each cure is a change of settings, planned again like any other: what is told of
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from bifair_dist.config import TrainSettings
 from bifair_dist.errors import UserError
 from bifair_dist.planning.hardware import Hardware
 from bifair_dist.planning.memory import BASE, CONTEXT, Part, parts, tables, total
 from bifair_dist.planning.work import Sizes, Work, work_of
+from bifair_dist.settings import override
 from bifair_dist.training.phases import phases_of
+from bifair_dist.training.settings import TrainSettings
 
 HEADROOM = 0.9  # of the memory: allocators keep freed blocks, and other processes want some
 MIN_GAIN = 0.05  # share of memory that a cure has to save to be worth a line
@@ -100,27 +101,25 @@ def _single(settings: TrainSettings, hardware: Hardware) -> dict[str, TrainSetti
     found: dict[str, TrainSettings] = {}
     trains_z = any(phase.train_z for phase in phases_of(settings)) and not training.id_embeddings
     if hardware.is_gpu and trains_z and not settings.deepspeed.offload_z_adam and model.dtype == "float32":
-        found["--training.strategy deepspeed --deepspeed.offload_z_adam true"] = replace(
-            settings,
-            training=replace(training, strategy="deepspeed"),
-            deepspeed=replace(settings.deepspeed, offload_z_adam=True),
+        found["--training.strategy deepspeed --deepspeed.offload_z_adam true"] = override(
+            settings, {"training.strategy": "deepspeed", "deepspeed.offload_z_adam": True}
         )
     if training.id_embeddings:
         if model.output >= 16:
             half = model.output // 2
-            found[f"--model.output {half}"] = replace(settings, model=replace(model, output=half))
+            found[f"--model.output {half}"] = override(settings, {"model.output": half})
     elif model.users == "follow":
-        found["--model.users frozen"] = replace(settings, model=replace(model, users="frozen"))
+        found["--model.users frozen"] = override(settings, {"model.users": "frozen"})
     if model.projector == "mlp" and model.hidden >= 64 and not training.id_embeddings:
         half = model.hidden // 2
-        found[f"--model.hidden {half}"] = replace(settings, model=replace(model, hidden=half))
+        found[f"--model.hidden {half}"] = override(settings, {"model.hidden": half})
     if training.batch >= 512:
         less = training.batch // 4
-        found[f"--training.batch {less}"] = replace(settings, training=replace(training, batch=less))
+        found[f"--training.batch {less}"] = override(settings, {"training.batch": less})
     if model.negative_sampling == "per_example":
-        found["--model.negative_sampling shared"] = replace(settings, model=replace(model, negative_sampling="shared"))
+        found["--model.negative_sampling shared"] = override(settings, {"model.negative_sampling": "shared"})
     if training.average > 0:
-        found["--training.average 0"] = replace(settings, training=replace(training, average=0.0))
+        found["--training.average 0"] = override(settings, {"training.average": 0.0})
     return found
 
 

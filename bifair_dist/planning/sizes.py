@@ -8,8 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from bifair_dist.config.plan import TrainPlanSettings
 from bifair_dist.errors import UserError
+from bifair_dist.planning.settings import TrainPlanSettings
 from bifair_dist.planning.work import Sizes
 
 MINILM = 384

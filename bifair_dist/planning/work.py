@@ -5,8 +5,8 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass
 
-from bifair_dist.config import TrainSettings
 from bifair_dist.training.phases import Phase
+from bifair_dist.training.settings import TrainSettings
 
 GRAM_RULES = ("entropy", "entropy_mgda", "mgda")
 """Rules of the balance that need the groups' Gram matrix, and so a backward pass for each group."""

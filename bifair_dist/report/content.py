@@ -8,8 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from bifair_dist.config import TrainSettings, flatten
-from bifair_dist.config.report import ReportSettings
 from bifair_dist.data.dataset import Dataset, read_dataset
 from bifair_dist.errors import UserError
 from bifair_dist.report.drift import Vectors
@@ -17,8 +15,11 @@ from bifair_dist.report.examples import Namer, drift_of, users_of
 from bifair_dist.report.headline import headline
 from bifair_dist.report.measured import Measured, measure
 from bifair_dist.report.run_files import RunFiles
+from bifair_dist.report.settings import ReportSettings
 from bifair_dist.runs import GroupFigures, Validation
+from bifair_dist.settings import flatten, override
 from bifair_dist.training.provenance import data_checksums
+from bifair_dist.training.settings import TrainSettings
 
 HISTORY = ("phase", "epoch", "step", "loss", "best", "weights", "group_losses", "group", "z_drift")
 
@@ -51,7 +52,7 @@ def _at(run: RunFiles, settings: ReportSettings) -> RunFiles:
     """The run with its data where the reader says they are."""
     data = run.settings.data
     dataset, vectors = settings.dataset or data.dataset, settings.representations or data.representations
-    return replace(run, settings=replace(run.settings, data=replace(data, dataset=dataset, representations=vectors)))
+    return replace(run, settings=override(run.settings, {"data.dataset": dataset, "data.representations": vectors}))
 
 
 def _table(dataset: Dataset, name: str) -> dict[str, Any]:

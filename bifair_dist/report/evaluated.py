@@ -8,8 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bifair_dist.config import TrainSettings, load
-from bifair_dist.config.evaluate import EvaluateSettings
 from bifair_dist.csr import Csr
 from bifair_dist.data.dataset import Dataset, read_dataset
 from bifair_dist.data.reading import Notes
@@ -20,8 +18,11 @@ from bifair_dist.evaluation.lists import read_groups, read_lists
 from bifair_dist.evaluation.metrics import evaluate
 from bifair_dist.files import write_json
 from bifair_dist.parallel.comm import Comm
+from bifair_dist.report.evaluate_settings import EvaluateSettings
 from bifair_dist.runs import Run
 from bifair_dist.runs.text import number
+from bifair_dist.settings import load
+from bifair_dist.training.settings import TrainSettings
 
 
 def evaluate_lists(settings: EvaluateSettings) -> dict[str, Any]:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bifair_dist.config import TrainSettings
-from bifair_dist.config.report import ReportSettings
 from bifair_dist.errors import UserError
 from bifair_dist.files import write_json
 from bifair_dist.report.content import content_of
 from bifair_dist.report.page import write_page
 from bifair_dist.report.run_files import read_run
 from bifair_dist.report.sections import page_parts
+from bifair_dist.report.settings import ReportSettings
 from bifair_dist.tracking import add_artifacts
+from bifair_dist.training.settings import TrainSettings
 
 PAGE, DATA = "report.html", "report.json"
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from bifair_dist.config import TrainSettings, load
 from bifair_dist.runs import Metrics, Provenance, Run, Validation
+from bifair_dist.settings import load
+from bifair_dist.training.settings import TrainSettings
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from bifair_dist.config import TrainSettings, load
 from bifair_dist.data.dataset import Dataset, read_dataset
 from bifair_dist.data.representations import read_rows
 from bifair_dist.model.alpharec import AlphaRec
@@ -18,8 +17,10 @@ from bifair_dist.model.unseen import Unseen, unseen_of_alpharec, unseen_of_ids
 from bifair_dist.parallel.comm import Comm
 from bifair_dist.runs import Run
 from bifair_dist.serving.recommender import Recommender
+from bifair_dist.settings import load
 from bifair_dist.training.id_rows import read_ids
 from bifair_dist.training.problem import Problem, load_problem
+from bifair_dist.training.settings import TrainSettings
 
 
 def recommender_of(folder: Path) -> Recommender:

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from bifair_dist.config.recommend import RecommendSettings
 from bifair_dist.errors import UserError
 from bifair_dist.files import writing
 from bifair_dist.runs import Run
 from bifair_dist.serving.from_run import recommender_of
+from bifair_dist.serving.settings import RecommendSettings
 
 
 def write_lists(settings: RecommendSettings) -> pd.DataFrame:

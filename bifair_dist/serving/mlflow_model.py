@@ -13,11 +13,11 @@ from io import StringIO
 from pathlib import Path
 
 import bifair_dist
-from bifair_dist.config import TrainSettings
 from bifair_dist.serving.from_run import recommender_of
 from bifair_dist.serving.model_folder import write_model
 from bifair_dist.serving.recommender import Recommender
 from bifair_dist.tracking import RUN_ID_FILE, tracking_uri
+from bifair_dist.training.settings import TrainSettings
 
 NAME = "model"
 PACKAGES = ("mlflow", "numpy", "pandas", "pyarrow", "safetensors", "torch")
@@ -25,20 +25,20 @@ PACKAGES = ("mlflow", "numpy", "pandas", "pyarrow", "safetensors", "torch")
 
 
 def keep_model(settings: TrainSettings, run: Path) -> None:
-    """The model among the run's artifacts, registered where `tracking.register` names it. Never raises: the run is
+    """The model among the run's artifacts, registered where `tracking.register_as` names it. Never raises: the run is
     there, whatever comes of this.
     """
     tracking = settings.tracking
     if not tracking.enabled or not tracking.model or not (run / RUN_ID_FILE).is_file():
         return
     try:
-        version = log_model(run, tracking_uri(tracking, run.parent), tracking.register)
+        version = log_model(run, tracking_uri(tracking, run.parent), tracking.register_as)
     except Exception as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         print(f"warning: MLflow has no model of this run: {reason}", file=sys.stderr)
     else:
         if version:
-            print(f"registered as version {version} of the MLflow model {tracking.register!r}", flush=True)
+            print(f"registered as version {version} of the MLflow model {tracking.register_as!r}", flush=True)
 
 
 def log_model(run: Path, uri: str, register: str = "") -> str:

@@ -10,11 +10,12 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from bifair_dist.config import TrainSettings, load, override
 from bifair_dist.errors import run_job
 from bifair_dist.runs import Run
+from bifair_dist.settings import load, override
 from bifair_dist.study.definition import Point
 from bifair_dist.training.identity import identity
+from bifair_dist.training.settings import TrainSettings
 
 
 @dataclass(frozen=True, slots=True)

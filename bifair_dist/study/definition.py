@@ -24,10 +24,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bifair_dist.config import TrainSettings, override
-from bifair_dist.config.settings import nearest
-from bifair_dist.config.yaml_file import read_yaml
-from bifair_dist.errors import UserError
+from bifair_dist.errors import UserError, did_you_mean
+from bifair_dist.settings import override, read_yaml
+from bifair_dist.training.settings import TrainSettings
 
 Point = dict[str, Any]
 """Values of the settings that are searched."""
@@ -101,7 +100,7 @@ def read_study(path: Path) -> Study:
     methods = tuple(_method(name, part or {}, path) for name, part in _mapping(top, "methods", path).items())
     names = [m.name for m in methods]
     if top["reference"] not in names:
-        raise UserError(f"{path}: reference: no method {top['reference']}{nearest(top['reference'], names)}")
+        raise UserError(f"{path}: reference: no method {top['reference']}{did_you_mean(top['reference'], names)}")
     seeds, keep = top.get("seeds", [0, 1, 2]), top.get("keep", 0.99)
     if not isinstance(seeds, list) or not seeds or not all(type(s) is int and s >= 0 for s in seeds):
         raise UserError(f"{path}: seeds must be a list of whole numbers from 0, not {seeds!r}")
@@ -154,4 +153,4 @@ def _only(part: Any, known: tuple[str, ...], path: Path, where: str) -> None:
         raise UserError(f"{path}: {where or 'the file'} must be a mapping, not {part!r}")
     for key in part:
         if key not in known:
-            raise UserError(f"{path}: {where + '.' if where else ''}{key}: unknown key{nearest(str(key), known)}")
+            raise UserError(f"{path}: {where + '.' if where else ''}{key}: unknown key{did_you_mean(str(key), known)}")

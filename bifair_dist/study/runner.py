@@ -12,10 +12,10 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 from bifair_dist.commit import ROOT
-from bifair_dist.config import to_yaml
-from bifair_dist.config.study import StudySettings
 from bifair_dist.progress import duration, time_left
+from bifair_dist.settings import to_yaml
 from bifair_dist.study.cell import Cell
+from bifair_dist.study.settings import StudySettings
 
 
 class Runner:

@@ -12,17 +12,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bifair_dist.config import TrainSettings, override
-from bifair_dist.config.study import StudySettings
 from bifair_dist.data.dataset import Dataset, read_dataset
 from bifair_dist.errors import UserError
+from bifair_dist.settings import override
 from bifair_dist.study.cell import Cell, placed
 from bifair_dist.study.choice import choose
 from bifair_dist.study.definition import Data, Method, Point, Study, read_study
 from bifair_dist.study.page import write_study_page
 from bifair_dist.study.results import Entry, entries_of, markdown, write_trials
 from bifair_dist.study.runner import Runner
+from bifair_dist.study.settings import StudySettings
 from bifair_dist.training.launch import with_data
+from bifair_dist.training.settings import TrainSettings
 
 
 @dataclass(slots=True)

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from bifair_dist.bilevel.step import BilevelStep, StepRecord
-from bifair_dist.config import TrainSettings
 from bifair_dist.errors import UserError
 from bifair_dist.model.alpharec import AlphaRec
 from bifair_dist.model.backbone import Backbone
@@ -24,6 +23,7 @@ from bifair_dist.parallel.lazy_adam import LazyAdam
 from bifair_dist.parallel.sharded_tensors import Rows
 from bifair_dist.parallel.touched import TouchedRows
 from bifair_dist.training.phases import Phase
+from bifair_dist.training.settings import TrainSettings
 
 
 @dataclass(slots=True)

@@ -6,7 +6,7 @@ Runs in one process, without Ray. Both number formats start from the same float3
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -14,13 +14,14 @@ from torch import Tensor
 
 from bifair_dist.bilevel.accuracy import EPS_GRID, Accuracy, Point, Reference, accuracy, crossed_kinks, reference
 from bifair_dist.bilevel.step import StepRecord
-from bifair_dist.config import TrainSettings
 from bifair_dist.errors import UserError
 from bifair_dist.model.alpharec import AlphaRec
 from bifair_dist.model.projector import Theta, first, widths
 from bifair_dist.parallel.comm import Comm
+from bifair_dist.settings import override
 from bifair_dist.training.phases import Phase, phases_of
 from bifair_dist.training.problem import Problem, load_problem
+from bifair_dist.training.settings import TrainSettings
 from bifair_dist.training.steps import State, build_step, epoch_key, outer_batch
 
 NOISE = 1e-12  # a share of sign changes below this is none
@@ -49,11 +50,11 @@ def check_hypergradient(settings: TrainSettings) -> HypergradientCheck:
     bi-level phase.
     """
     torch.set_num_threads(settings.cluster.threads)
-    settings = replace(settings, model=replace(settings.model, dtype="float32"))
+    settings = override(settings, {"model.dtype": "float32"})
     phase = next((p for p in phases_of(settings) if p.train_theta and p.train_z), None)
     if phase is None:
         raise UserError(f"training.method {settings.training.method} has no bi-level phase; check bifair")
-    wide = replace(settings, model=replace(settings.model, dtype="float64"))
+    wide = override(settings, {"model.dtype": "float64"})
     problem = load_problem(wide, Comm(), torch.device("cpu"))
     state = _state(problem)
     # Both formats start from what float32 can hold; else the error would show the rounding of the state.

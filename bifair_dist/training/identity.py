@@ -6,9 +6,10 @@ import hashlib
 import json
 from pathlib import Path
 
-from bifair_dist.config import TrainSettings, flatten
+from bifair_dist.settings import flatten
 from bifair_dist.training.provenance import data_checksums
 from bifair_dist.training.run_folder import MAY_CHANGE
+from bifair_dist.training.settings import TrainSettings
 
 _OF_FAIR_PHASES = ("bilevel.", "balance.", "training.bilevel_epochs")
 

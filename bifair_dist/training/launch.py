@@ -6,14 +6,12 @@ import os
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
 
-from bifair_dist.config import TrainSettings
 from bifair_dist.data.dataset import read_dataset
 from bifair_dist.data.generated import generate_dataset
 from bifair_dist.embedding.default import ensure_representations
@@ -21,12 +19,14 @@ from bifair_dist.errors import UserError
 from bifair_dist.progress import duration
 from bifair_dist.runs import Run
 from bifair_dist.runs.text import before_after
+from bifair_dist.settings import override
 from bifair_dist.tracking import close_tracker
 from bifair_dist.training.lease import Lease
 from bifair_dist.training.problem import check_fits
 from bifair_dist.training.propagation import settle_propagation
 from bifair_dist.training.provenance import write_provenance
 from bifair_dist.training.run_folder import open_run_folder, remove_if_untouched
+from bifair_dist.training.settings import TrainSettings
 from bifair_dist.training.worker import Place, train_worker
 
 
@@ -101,10 +101,8 @@ def with_data(settings: TrainSettings) -> TrainSettings:
         for name in ("projector.safetensors", "item_representations/manifest.json"):
             if not (Path(start) / name).is_file():
                 raise UserError(f"training.warm_start: {start} has no {name}; give the folder of a finished run")
-    return replace(
-        settings,
-        data=replace(data, dataset=str(folder), representations=vectors),
-        training=replace(settings.training, warm_start=start),
+    return override(
+        settings, {"data.dataset": str(folder), "data.representations": vectors, "training.warm_start": start}
     )
 
 

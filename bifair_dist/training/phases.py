@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from bifair_dist.config import TrainSettings
+from bifair_dist.training.settings import TrainSettings
 
 
 @dataclass(frozen=True, slots=True)

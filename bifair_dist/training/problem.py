@@ -10,7 +10,6 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from bifair_dist.bilevel.membership import Membership
-from bifair_dist.config import TrainSettings
 from bifair_dist.csr import Csr
 from bifair_dist.data.dataset import Dataset, read_dataset
 from bifair_dist.data.representations import read_rows
@@ -26,6 +25,7 @@ from bifair_dist.parallel.deepspeed_setup import check_installed
 from bifair_dist.parallel.layout import Sharded
 from bifair_dist.parallel.sampler import BatchSampler, counter_generator
 from bifair_dist.training.id_rows import first_rows
+from bifair_dist.training.settings import TrainSettings
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 

@@ -7,10 +7,10 @@ cached    a pass does so with the batch's, at most 2 B + K; a refresh with all n
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Literal
 
-from bifair_dist.config import TrainSettings
+from bifair_dist.settings import override
+from bifair_dist.training.settings import TrainSettings
 
 WORTH = 4.0
 """Cached propagation loses a little accuracy and takes more epochs (docs/scale.md), so it has to save this factor."""
@@ -32,5 +32,5 @@ def settle_propagation(settings: TrainSettings, n_items: int, n_users: int) -> t
         ratio = all_nodes / rows
         taken = "cached" if ratio >= WORTH else "full"
         why = f"a full pass has {ratio:.1f} times the nodes of a cached one, {WORTH:g} are taken to be worth it"
-    decided = replace(settings, model=replace(model, propagation=taken))
+    decided = override(settings, {"model.propagation": taken})
     return decided, f"model.propagation auto: {taken} ({why})"

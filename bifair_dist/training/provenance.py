@@ -7,10 +7,10 @@ from pathlib import Path
 
 from bifair_dist import __version__
 from bifair_dist.commit import commit
-from bifair_dist.config import TrainSettings
 from bifair_dist.errors import UserError
 from bifair_dist.files import sha256
 from bifair_dist.runs import Provenance, Run
+from bifair_dist.training.settings import TrainSettings
 
 
 def write_provenance(folder: Path, settings: TrainSettings) -> None:

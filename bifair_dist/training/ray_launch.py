@@ -14,12 +14,12 @@ from typing import Any
 
 import torch.distributed as dist
 
-from bifair_dist.config import TrainSettings
 from bifair_dist.errors import UserError
 from bifair_dist.files import write_json
 from bifair_dist.runs import Run
 from bifair_dist.training.follow import Follow
 from bifair_dist.training.lease import Owner
+from bifair_dist.training.settings import TrainSettings
 from bifair_dist.training.worker import Place, train_worker
 
 FATAL = "error.json"

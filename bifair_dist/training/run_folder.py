@@ -8,9 +8,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from bifair_dist.config import TrainSettings, flatten, load, to_yaml
 from bifair_dist.errors import UserError
 from bifair_dist.runs import Run
+from bifair_dist.settings import flatten, load, to_yaml
+from bifair_dist.training.settings import TrainSettings
 
 MAY_CHANGE = (
     "cluster.", "tracking.", "checkpoint.", "deepspeed.", "data.cache", "training.output", "training.run_name",

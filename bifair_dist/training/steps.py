@@ -15,7 +15,6 @@ from bifair_dist.bilevel.step import BilevelStep, Places
 from bifair_dist.bilevel.weights.balance import GroupBalance
 from bifair_dist.bilevel.weights.ips import Ips
 from bifair_dist.bilevel.weights.registry import make_rule
-from bifair_dist.config import TrainSettings
 from bifair_dist.errors import UserError
 from bifair_dist.model.alpharec import AlphaRec
 from bifair_dist.model.backbone import Backbone
@@ -28,9 +27,11 @@ from bifair_dist.parallel.deepspeed_engine import DeepSpeedWorkers
 from bifair_dist.parallel.host_adam import HostAdam
 from bifair_dist.parallel.lazy_adam import LazyAdam
 from bifair_dist.parallel.places import InnerLoss, Workers
+from bifair_dist.settings import override
 from bifair_dist.training.cached_step import CachedStep, cached_model
 from bifair_dist.training.phases import Phase
 from bifair_dist.training.problem import Problem
+from bifair_dist.training.settings import TrainSettings
 
 
 @dataclass(slots=True)
@@ -56,7 +57,7 @@ def settle_strategy(
     kernel = choose_host_adam(settings.deepspeed.host_adam, device, comm, say)
     name = {"torch": "torch's Adam", "deepspeed": "DeepSpeedCPUAdam"}[kernel]
     say(f"Z's Adam moments are in host memory, {name} updates it there")
-    return replace(settings, deepspeed=replace(settings.deepspeed, host_adam=kernel))
+    return override(settings, {"deepspeed.host_adam": kernel})
 
 
 def build_step(

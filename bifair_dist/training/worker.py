@@ -11,11 +11,11 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from bifair_dist.config import TrainSettings, flatten
 from bifair_dist.errors import UserError
 from bifair_dist.model.id_embeddings import IdEmbeddings
 from bifair_dist.parallel.comm import Comm
 from bifair_dist.runs import Metrics, Run, flat_numbers
+from bifair_dist.settings import flatten
 from bifair_dist.tracking import open_tracker
 from bifair_dist.training.checkpoints import Checkpoints, Saved
 from bifair_dist.training.evaluator import Evaluation, Evaluator, Split
@@ -25,6 +25,7 @@ from bifair_dist.training.outputs import write_projector, write_recommendations,
 from bifair_dist.training.phases import phases_of
 from bifair_dist.training.problem import Problem, load_problem
 from bifair_dist.training.run_log import RunLog
+from bifair_dist.training.settings import TrainSettings
 from bifair_dist.training.snapshot import Position
 from bifair_dist.training.steps import State, settle_strategy
 from bifair_dist.training.trainer import Trainer

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from bifair_dist.config import TrainSettings
-from bifair_dist.config.tune import SweepSettings
 from bifair_dist.errors import UserError
+from bifair_dist.training.settings import TrainSettings
+from bifair_dist.tuning.settings import SweepSettings
 from bifair_dist.tuning.space import Choice, Range, Space
 from bifair_dist.tuning.trial import METRIC
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bifair_dist.config.settings import known_settings
-from bifair_dist.config.train import TrainSettings
 from bifair_dist.errors import UserError
+from bifair_dist.settings import known_settings
+from bifair_dist.training.settings import TrainSettings
 
 FOLDER = Path(__file__).resolve().parents[2] / "tune_spaces"
 
@@ -85,7 +85,7 @@ def load_space(name: str) -> Space:
     space = getattr(module, "SPACE", None)
     if not isinstance(space, Space):
         raise UserError(f"tune.space: {path} defines no SPACE")
-    settings = {known.key for known in known_settings(TrainSettings)}
+    settings = dict(known_settings(TrainSettings))
     for key in (*space.domains, *space.fixed):
         if key not in settings:
             raise UserError(f"{path}: unknown setting {key}")

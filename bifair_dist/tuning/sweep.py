@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bifair_dist.config import TrainSettings, flatten, override
-from bifair_dist.config.tune import TuneSettings
 from bifair_dist.errors import UserError
 from bifair_dist.runs import Run
+from bifair_dist.settings import flatten, override
 from bifair_dist.tracking import Tracker, close_tracker, open_tracker, tag_run
 from bifair_dist.training.identity import identity
 from bifair_dist.training.launch import train, with_data
 from bifair_dist.training.phases import phases_of
 from bifair_dist.training.run_folder import MAY_CHANGE
+from bifair_dist.training.settings import TrainSettings
 from bifair_dist.tuning import results
 from bifair_dist.tuning.objective import Baseline
 from bifair_dist.tuning.progress import Lines
 from bifair_dist.tuning.report import write_report
 from bifair_dist.tuning.search import DRIVER_CPUS, at_once, param_space, scheduler, searcher
+from bifair_dist.tuning.settings import TuneSettings
 from bifair_dist.tuning.space import Space, load_space
 from bifair_dist.tuning.trial import figures, run_trial, settings_of, training_of
 
@@ -48,7 +48,7 @@ def sweep(settings: TuneSettings) -> Path:
             tracker.params(flatten(settings.tune))
             # All runs of a sweep in one place, that of the sweep's own.
             where = base.tracking.uri or f"sqlite:///{folder.parent / 'mlflow.db'}"
-            base = replace(base, tracking=replace(base.tracking, uri=where))
+            base = override(base, {"tracking.uri": where})
             _run(base, space, settings, folder, tracker)
     finally:
         if started_here:
@@ -65,7 +65,7 @@ def _run(base: TrainSettings, space: Space, settings: TuneSettings, folder: Path
     trials = _search(base, space, settings, folder, reference, tracker.run_id)
     best = results.best_of(trials, len(space.seeds), reference, settings.tune.recall_share)
     chosen = _chosen(base, best) if best else None
-    results.write(folder, trials, replace(chosen, tracking=settings.tracking) if chosen else None)
+    results.write(folder, trials, override(chosen, {"tracking": settings.tracking.model_dump()}) if chosen else None)
     for trial in trials:
         planes = {"pareto": trial.front, "pareto_min": trial.front_min}
         place = {tag: "front" if on else "dominated" for tag, on in planes.items()} | {"status": trial.status}

@@ -9,11 +9,12 @@ import pandas as pd
 import pytest
 from small_runs import Small, history_of, metrics_of, run, vectors_of
 
-from bifair_dist.config import TrainSettings, override
-from bifair_dist.config.recommend import RecommendSettings
 from bifair_dist.data.dataset import read_dataset
 from bifair_dist.errors import UserError
 from bifair_dist.serving.lists import write_lists
+from bifair_dist.serving.settings import RecommendSettings
+from bifair_dist.settings import override
+from bifair_dist.training.settings import TrainSettings
 
 LONG = {"training.max_epochs": 30, "training.eval_every": 15, "training.theta_lr": 0.02, "model.l2": 1e-3}
 PUBLISHED = {"model.loss": "bpr", "model.negatives": 1, "model.negative_sampling": "per_example"}

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from small_runs import Small, history_of, metrics_of, run, theta_of, vectors_of
 
-from bifair_dist.config.balance import Rule
+from bifair_dist.bilevel.weights.settings import Rule
 
 
 @pytest.mark.parametrize("rule", get_args(Rule))

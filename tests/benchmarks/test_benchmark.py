@@ -18,10 +18,10 @@ from benchmarks.measure import measure
 from benchmarks.parts import Span, by, by_kernels, by_time
 from benchmarks.report import exponent, markdown, page
 from benchmarks.settings import BenchmarkSettings
-from bifair_dist.config import override
 from bifair_dist.errors import UserError
 from bifair_dist.parallel.comm import Comm
 from bifair_dist.planning.hardware import Hardware
+from bifair_dist.settings import override
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = {
@@ -209,7 +209,7 @@ def test_plan_of_unknown_hardware() -> None:
 def test_the_embedding_job_is_measured(tmp_path: Path) -> None:
     """The packaged model on generated titles: rates, and a bound above them."""
     from benchmarks.embedding import embedded
-    from bifair_dist.config.embed import EmbedSettings
+    from bifair_dist.embedding.settings import EmbedSettings
 
     found = embedded(EmbedSettings(engine="sentence-transformers", batch=64), 256, tmp_path)
     assert found["items"] == 256 and found["seconds"] > found["start_seconds"] > 0

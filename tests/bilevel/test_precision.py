@@ -13,15 +13,15 @@ from benchmarks.catalogue import synthetic_pairs, unit_rows
 from benchmarks.problem import make_problem, make_step
 from bifair_dist.bilevel.finite_difference import least_eps, z_gradient
 from bifair_dist.bilevel.hypergradient import step as moved
+from bifair_dist.bilevel.settings import BilevelSettings
 from bifair_dist.bilevel.step import BilevelStep, StepRecord
-from bifair_dist.config.bilevel import BilevelSettings
-from bifair_dist.config.model import ModelSettings
-from bifair_dist.config.train import TrainSettings
-from bifair_dist.config.training import TrainingSettings
 from bifair_dist.errors import UserError
 from bifair_dist.model.batch import Batch
 from bifair_dist.model.projector import init_theta
+from bifair_dist.model.settings import ModelSettings
 from bifair_dist.parallel.comm import Comm
+from bifair_dist.training.settings import TrainSettings
+from bifair_dist.training.training_settings import TrainingSettings
 
 PAIRS = synthetic_pairs(60, 40, 400)
 

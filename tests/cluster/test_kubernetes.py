@@ -14,7 +14,8 @@ import jsonschema
 import pytest
 import yaml
 
-from bifair_dist.config import TrainSettings, parse
+from bifair_dist.command_line import parse
+from bifair_dist.training.settings import TrainSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted((ROOT / "cluster").glob("kuberay-*.yaml"))

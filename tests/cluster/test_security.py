@@ -167,9 +167,10 @@ def test_a_group_table_is_not_named_after_a_path(hostile: Path, tmp_path: Path, 
 
 @pytest.mark.parametrize("name", ["../up", "/tmp/abs", "..", "a/b"])
 def test_a_run_is_not_named_after_a_path(tmp_path: Path, name: str) -> None:
-    from bifair_dist.config import TrainSettings, override
     from bifair_dist.errors import UserError
+    from bifair_dist.settings import override
     from bifair_dist.training.run_folder import open_run_folder
+    from bifair_dist.training.settings import TrainSettings
 
     with pytest.raises(UserError, match="plain folder name"):
         open_run_folder(override(TrainSettings(), {"training.output": str(tmp_path), "training.run_name": name}))

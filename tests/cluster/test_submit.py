@@ -17,10 +17,11 @@ import pytest
 from local_ray import LOOPBACK, RAY, LocalRay, descendants, two_nodes
 from small_runs import Small, command_line, history_of, make_small, metrics_of, quick
 
-from bifair_dist.config import TrainSettings, VerifySettings
-from bifair_dist.config.yaml_file import load
 from bifair_dist.embedding.again import embed_again
+from bifair_dist.embedding.settings import VerifySettings
 from bifair_dist.embedding.verify import verify
+from bifair_dist.settings import load
+from bifair_dist.training.settings import TrainSettings
 
 # Long enough that the log can be seen before the end: Ray hands lines on in batches.
 TWO = {"cluster.workers": 2, "cluster.cpus_per_worker": 3, "training.max_epochs": 12, "training.patience": 99}

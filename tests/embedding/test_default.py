@@ -12,8 +12,8 @@ import numpy.typing as npt
 import pytest
 from catalogues import catalogue
 
-from bifair_dist.config import DataSettings
 from bifair_dist.data.representations import read_manifest, read_rows, write_representations
+from bifair_dist.data.settings import DataSettings
 from bifair_dist.embedding.default import ensure_representations
 from bifair_dist.embedding.sentence_engine import SentenceEngine
 from bifair_dist.errors import UserError
@@ -77,7 +77,8 @@ def test_runs_offline_without_torchvision_vllm_or_ray(dataset: FakeDataset, tmp_
         "for name in ('torchvision', 'vllm', 'ray'): sys.modules[name] = None\n"
         "def no(*a, **k): raise OSError('network used')\n"
         "socket.socket.connect = no; socket.getaddrinfo = no\n"
-        "from bifair_dist.config import EmbedSettings, TrackingSettings\n"
+        "from bifair_dist.embedding.settings import EmbedSettings\n"
+        "from bifair_dist.tracking_settings import TrackingSettings\n"
         "from bifair_dist.embedding.job import embed_here\n"
         f"embed_here(EmbedSettings(dataset={str(dataset.folder)!r}, output={str(tmp_path / 'z')!r},\n"
         "    engine='sentence-transformers', tracking=TrackingSettings(enabled=False)), threads=1)\n"

@@ -17,11 +17,11 @@ import torch
 from safetensors.numpy import save_file
 from safetensors.torch import save_file as save_torch
 
-from bifair_dist.config import ImportSettings
 from bifair_dist.data import representations as rep
 from bifair_dist.data.representations.reading import dataset_ids
 from bifair_dist.embedding import sources
 from bifair_dist.embedding.importing import fingerprint, import_vectors
+from bifair_dist.embedding.settings import ImportSettings
 from bifair_dist.errors import UserError
 from bifair_dist.files import sha256
 

@@ -19,13 +19,14 @@ from catalogues import catalogue, shard_hashes
 from tiny_models import POISON, tiny_decoder
 from transformers import AutoModel, AutoTokenizer
 
-from bifair_dist.config import EmbedSettings, override
 from bifair_dist.data.representations import read_manifest, read_rows
 from bifair_dist.embedding.again import embed_again
 from bifair_dist.embedding.job import embed_here
 from bifair_dist.embedding.sentence_engine import SentenceEngine
+from bifair_dist.embedding.settings import EmbedSettings
 from bifair_dist.embedding.staging import Staging
 from bifair_dist.errors import UserError
+from bifair_dist.settings import override
 
 
 @pytest.fixture(scope="module")

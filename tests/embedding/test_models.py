@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from bifair_dist.config import EmbedSettings, parse
+from bifair_dist.command_line import parse
 from bifair_dist.embedding.models import cached_snapshot, files_hash, packaged_folder, resolve
 from bifair_dist.embedding.presets import PRESETS
+from bifair_dist.embedding.settings import EmbedSettings
 from bifair_dist.errors import UserError
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -226,7 +227,7 @@ def test_the_hash_is_of_what_makes_the_vectors(tmp_path: Path) -> None:
 
 def test_nothing_heavy_is_imported() -> None:
     code = (
-        "import sys; from bifair_dist.config.embed import EmbedSettings\n"
+        "import sys; from bifair_dist.embedding.settings import EmbedSettings\n"
         "from bifair_dist.embedding.models import resolve\nresolve(EmbedSettings())\n"
         "print([m for m in ('torch', 'vllm', 'transformers', 'sentence_transformers', 'ray') if m in sys.modules])"
     )

@@ -13,12 +13,12 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
-from bifair_dist.config.embed import EmbedSettings
 from bifair_dist.embedding import plan as planning
 from bifair_dist.embedding import token_sample
 from bifair_dist.embedding.models import packaged_folder, resolve
 from bifair_dist.embedding.plan import PlanSettings, device_hours, disk_bytes, plan, weights_bytes
 from bifair_dist.embedding.presets import PRESETS
+from bifair_dist.embedding.settings import EmbedSettings
 from bifair_dist.embedding.token_sample import sample_tokens
 from bifair_dist.errors import UserError
 from bifair_dist.planning.hardware import PROFILES

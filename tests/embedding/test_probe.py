@@ -14,7 +14,6 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from bifair_dist.config import ProbeSettings
 from bifair_dist.csr import Csr
 from bifair_dist.data.dataset import Dataset, Interactions, read_dataset
 from bifair_dist.data.generated import generate_dataset
@@ -23,6 +22,7 @@ from bifair_dist.embedding import probe as module
 from bifair_dist.embedding import redrawn as redrawn_module
 from bifair_dist.embedding.probe import chance, differences, probe, probe_and_print, probe_table
 from bifair_dist.embedding.redrawn import redrawn_utilities
+from bifair_dist.embedding.settings import ProbeSettings
 from bifair_dist.errors import UserError
 from bifair_dist.evaluation import EvaluationResult, GroupMembership, evaluate
 from bifair_dist.evaluation.bootstrap import poisson_weights

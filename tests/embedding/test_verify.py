@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from bifair_dist.config import VerifySettings
 from bifair_dist.data import representations as rep
 from bifair_dist.data.representations.number_format import STORED, unit_length
+from bifair_dist.embedding.settings import VerifySettings
 from bifair_dist.embedding.verify import verify
 from bifair_dist.errors import UserError
 

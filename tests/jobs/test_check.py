@@ -13,9 +13,10 @@ from small_runs import Small, command_line, quick, run
 from torch import Tensor
 
 from bifair_dist.bilevel.accuracy import Point, accuracy, closeness, reference
-from bifair_dist.config import TrainSettings, override
 from bifair_dist.model.projector import Theta
+from bifair_dist.settings import override
 from bifair_dist.training.hypergradient_check import HypergradientCheck, check_hypergradient, kink_note
+from bifair_dist.training.settings import TrainSettings
 
 Job = Callable[..., tuple[int, str, str]]
 
@@ -31,7 +32,7 @@ def test_an_unknown_check_is_one_line(job: Job, arguments: tuple[str, ...]) -> N
 def test_help(job: Job, arguments: tuple[str, ...]) -> None:
     code, out, err = job("check", *arguments)
     assert code == 0 and "jobs/check.py hypergradient" in out and not err
-    assert ("--bilevel.xi FLOAT" in out) == (len(arguments) == 2)
+    assert ("--bilevel.xi float" in out) == (len(arguments) == 2)
 
 
 def test_a_method_without_a_second_order_term(job: Job, small: Small, tmp_path: Path) -> None:

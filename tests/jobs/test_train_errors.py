@@ -29,7 +29,9 @@ def the_line(code: int, err: str) -> str:
 def test_help(job: Job) -> None:
     code, out, err = job("train", "--help")
     assert code == 0 and not err
-    assert out.startswith("Train BiFair") and "--bilevel.eta FLOAT = 0.001" in out and "Default: " in out
+    assert (
+        out.startswith("Train BiFair") and "--bilevel.eta float" in out and "Default 0.001: " in " ".join(out.split())
+    )
     assert max(map(len, out.splitlines())) <= 125
 
 
@@ -47,7 +49,7 @@ def test_without_what_only_ray_or_mlflow_need(small: Small, tmp_path: Path) -> N
 
 MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     "setting": ({"bilevel.etta": 1}, r"unknown setting bilevel.etta; did you mean bilevel.eta?"),
-    "value": ({"bilevel.eta": -1}, "bilevel.eta must be above 0"),
+    "value": ({"bilevel.eta": -1}, "bilevel.eta must be greater than 0"),
     "group": ({"balance.group": "gender"}, "has no group table 'gender'; it has: popularity, genre, provider"),
     "dataset": ({"data.dataset": "{tmp}/nowhere"}, "nowhere: no dataset here (manifest.json not found)"),
     "no vectors": ({"data.representations": "{tmp}"}, "no item representations here (manifest.json not found)"),

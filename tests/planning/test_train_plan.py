@@ -11,8 +11,7 @@ from typing import get_args, get_type_hints
 
 import pytest
 
-from bifair_dist.config import TrainSettings, override, parse
-from bifair_dist.config.plan import PlanSettings, TrainPlanSettings
+from bifair_dist.command_line import parse
 from bifair_dist.errors import UserError
 from bifair_dist.planning.blocks import moments, sizes
 from bifair_dist.planning.fit import cures, fits, heaviest, need
@@ -20,10 +19,13 @@ from bifair_dist.planning.hardware import PROFILES
 from bifair_dist.planning.memory import parts
 from bifair_dist.planning.operations import step_flops
 from bifair_dist.planning.seconds import mean_step
+from bifair_dist.planning.settings import PlanSettings, TrainPlanSettings
 from bifair_dist.planning.sizes import find_sizes
 from bifair_dist.planning.text import named, plan
 from bifair_dist.planning.work import Sizes, Work, work_of
+from bifair_dist.settings import override
 from bifair_dist.training.phases import phases_of
+from bifair_dist.training.settings import TrainSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 SIZES = Sizes(items=1_000_000, users=100_000, pairs=8_000_000, width=1024, groups=8)
@@ -45,14 +47,14 @@ def test_settings_and_profiles_name_the_same() -> None:
 
 
 def test_unknown_profile_is_one_line_with_the_nearest() -> None:
-    line = r"^command line: plan\.hardware must be one of all, cpu-2core, .*, not 'h100-8gb' \(nearest: h100-80gb\)$"
+    line = r"^command line: plan\.hardware must be 'all', 'cpu-2core', .*, not 'h100-8gb'; did you mean h100-80gb\?$"
     with pytest.raises(UserError, match=line):
         parse(TrainPlanSettings(), named(["--plan", "h100-8gb"]))
     done = subprocess.run(
         [sys.executable, "jobs/train.py", "--plan", "h100-8gb"], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 2 and done.stdout == "" and done.stderr.count("\n") == 1
-    assert done.stderr.startswith("error: command line: plan.hardware") and "nearest: h100" in done.stderr
+    assert done.stderr.startswith("error: command line: plan.hardware") and "did you mean h100" in done.stderr
 
 
 def test_the_short_form() -> None:
@@ -70,8 +72,8 @@ def test_nothing_is_allocated_or_loaded() -> None:
     code = (
         "import sys\n"
         "from benchmarks.process_memory import memory\n"
-        "from bifair_dist.config import override\n"
-        "from bifair_dist.config.plan import TrainPlanSettings\n"
+        "from bifair_dist.settings import override\n"
+        "from bifair_dist.planning.settings import TrainPlanSettings\n"
         "from bifair_dist.planning.text import plan\n"
         "def planned(n): return plan(override(TrainPlanSettings(), {'plan.items': n, 'plan.users': n // 5,"
         " 'plan.pairs': 5 * n, 'cluster.workers': 8}))\n"

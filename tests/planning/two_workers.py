@@ -7,9 +7,10 @@ import torch.distributed as dist
 
 from benchmarks.catalogue import synthetic_pairs
 from benchmarks.problem import make_problem, make_step, random_rows
-from bifair_dist.config import TrainSettings, override
 from bifair_dist.model.batch import Batch
 from bifair_dist.parallel.comm import Comm
+from bifair_dist.settings import override
+from bifair_dist.training.settings import TrainSettings
 
 ITEMS, USERS, PAIRS, WIDTH, STEPS = 101, 57, 700, 24, 3
 CASES: dict[str, dict[str, object]] = {

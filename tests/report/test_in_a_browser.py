@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from bifair_dist.config.report import ReportSettings
 from bifair_dist.report.report import make_report
+from bifair_dist.report.settings import ReportSettings
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), "")
 WIDTHS = (400, 1400)

@@ -16,11 +16,12 @@ import pytest
 from small_runs import Small, make_small, metrics_of, run
 from strange_texts import EVIL, LABEL, NAME
 
-from bifair_dist.config import TrainSettings, load
-from bifair_dist.config.report import ReportSettings
 from bifair_dist.errors import UserError
 from bifair_dist.report import measured, report
+from bifair_dist.report.settings import ReportSettings
+from bifair_dist.settings import load
 from bifair_dist.training import launch
+from bifair_dist.training.settings import TrainSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -19,9 +19,9 @@ import pandas as pd
 import pytest
 from small_runs import Small, run
 
-from bifair_dist.config import TrackingSettings
 from bifair_dist.serving.from_run import recommender_of
 from bifair_dist.tracking import tracking_uri
+from bifair_dist.tracking_settings import TrackingSettings
 
 BLOCKED = """
 import importlib.abc, sys
@@ -35,7 +35,7 @@ sys.meta_path.insert(0, NoRay())
 
 @pytest.fixture(scope="module")
 def done(small: Small, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    changes = {"tracking.enabled": True, "training.run_name": "one", "tracking.register": "shop"}
+    changes = {"tracking.enabled": True, "training.run_name": "one", "tracking.register_as": "shop"}
     return run(small, tmp_path_factory.mktemp("runs"), changes)
 
 

@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -16,11 +15,12 @@ import pytest
 import yaml
 from small_runs import Small, quick
 
-from bifair_dist.config import TrainSettings, load, override
-from bifair_dist.config.study import StudySettings
 from bifair_dist.errors import UserError
+from bifair_dist.settings import load, override
+from bifair_dist.study.settings import StudySettings
 from bifair_dist.study.study import run_study
 from bifair_dist.training.identity import identity
+from bifair_dist.training.settings import TrainSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -89,12 +89,12 @@ def test_a_study_from_end_to_end(small: Small, tmp_path: Path, capfd: pytest.Cap
     # A study that may begin nothing more says so, and its tables are those of what is there.
     more = study_file(small, tmp_path, BiFair=BIFAIR, Right={"settings": {**right["settings"], "balance.rule": "erm"}})
     with pytest.raises(UserError, match="time is up"):
-        run_study(replace(more, stop_after=1e-9))
+        run_study(override(more, {"stop_after": 1e-9}))
     assert "| BiFair |" in (tmp_path / "out" / "tiny" / "tables.md").read_text()
     # Nothing is chosen among some of a method's points.
     wider = {**BIFAIR, "grid": {"balance.fairness_strength": [0.2, 0.9, 0.5]}}
     with pytest.raises(UserError, match="time is up"):
-        run_study(replace(study_file(small, tmp_path, BiFair=wider), stop_after=1e-9))
+        run_study(override(study_file(small, tmp_path, BiFair=wider), {"stop_after": 1e-9}))
     table = (tmp_path / "out" / "tiny" / "tables.md").read_text()
     assert "| AlphaRec |" in table and "| BiFair |" not in table
 
@@ -148,7 +148,7 @@ def test_a_wrong_group_or_folder_is_told_before_anything_is_made(small: Small, t
     with pytest.raises(UserError, match=r"tiny: datasets\.shop\.groups: no table gerne; it has .*genre"):
         run_study(settings)
     with pytest.raises(UserError, match="no dataset here"):
-        run_study(replace(settings, data=str(tmp_path / "nowhere")))
+        run_study(override(settings, {"data": str(tmp_path / "nowhere")}))
     with pytest.raises(UserError, match="no study given"):
         run_study(StudySettings())
     assert not (tmp_path / "out").exists()

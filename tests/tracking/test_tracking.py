@@ -13,9 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bifair_dist import tracking
-from bifair_dist.config import TrackingSettings, TrainSettings, flatten
 from bifair_dist.errors import UserError
+from bifair_dist.settings import flatten
 from bifair_dist.tracking import RUN_ID_FILE, Tracker, close_tracker, open_child, open_tracker, safe_name, tag_run
+from bifair_dist.tracking_settings import TrackingSettings
+from bifair_dist.training.settings import TrainSettings
 
 SETTINGS = TrackingSettings()
 
@@ -204,7 +206,8 @@ def test_store_that_fails_later_costs_a_warning(capsys: pytest.CaptureFixture[st
 
 def test_two_at_once_in_a_new_output_folder_without_noise(tmp_path: Path) -> None:
     code = (
-        "import sys; from bifair_dist.config import TrackingSettings; from bifair_dist.tracking import open_tracker\n"
+        "import sys; from bifair_dist.tracking_settings import TrackingSettings\n"
+        "from bifair_dist.tracking import open_tracker\n"
         "with open_tracker(TrackingSettings(), sys.argv[1]) as t: t.params({'a': 1}); t.metrics({'x': 1.0}, 1)\n"
     )
     several = [

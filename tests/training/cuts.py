@@ -18,8 +18,9 @@ import torch.multiprocessing as mp
 from small_runs import metrics_of, theta_of, vectors_of
 
 from bifair_dist.bilevel.step import BilevelStep, StepRecord
-from bifair_dist.config import TrainSettings, load, override
+from bifair_dist.settings import load, override
 from bifair_dist.training.lease import Owner
+from bifair_dist.training.settings import TrainSettings
 from bifair_dist.training.worker import Place, train_worker
 
 

@@ -50,8 +50,9 @@ def main() -> None:
     plan, *arguments = sys.argv[1:]
     import ray.train.torch
 
-    from bifair_dist.config import TrainSettings, parse
+    from bifair_dist.command_line import parse
     from bifair_dist.training.launch import train
+    from bifair_dist.training.settings import TrainSettings
 
     whole = ray.train.torch.TorchTrainer.__init__
 

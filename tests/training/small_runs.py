@@ -13,11 +13,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from safetensors.numpy import load_file
 
-from bifair_dist.config import TrainSettings, override
 from bifair_dist.data.dataset import read_dataset
 from bifair_dist.data.generated import generate_dataset
 from bifair_dist.data.representations import write_representations
+from bifair_dist.settings import override
 from bifair_dist.training.launch import train
+from bifair_dist.training.settings import TrainSettings
 
 WIDTH = 12
 

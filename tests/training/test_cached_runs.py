@@ -11,14 +11,15 @@ import torch
 from cuts import Cut, assert_same, cut_after, end_of, on_workers
 from small_runs import Small, history_of, metrics_of, quick, run, vectors_of
 
-from bifair_dist.config import TrainSettings, override
 from bifair_dist.errors import UserError
 from bifair_dist.parallel.lazy_adam import LazyAdam
+from bifair_dist.settings import override
 from bifair_dist.training.averaging import Average
 from bifair_dist.training.launch import with_data
 from bifair_dist.training.lazy_averaging import LazyAverage
 from bifair_dist.training.propagation import settle_propagation
 from bifair_dist.training.run_folder import open_run_folder
+from bifair_dist.training.settings import TrainSettings
 
 CACHED = {"model.propagation": "cached", "cached.interval": 4, "cached.finish_interval": 2, "cached.finish_epochs": 1}
 LONG = CACHED | {

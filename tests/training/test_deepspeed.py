@@ -10,11 +10,12 @@ import pytest
 from cuts import assert_same, end_of, on_workers
 from small_runs import Small, quick, run
 
-from bifair_dist.config import TrainSettings, override
 from bifair_dist.errors import UserError
 from bifair_dist.parallel import deepspeed_setup
+from bifair_dist.settings import override
 from bifair_dist.training.launch import with_data
 from bifair_dist.training.run_folder import open_run_folder
+from bifair_dist.training.settings import TrainSettings
 
 needs_deepspeed = pytest.mark.skipif(
     importlib.util.find_spec("deepspeed") is None, reason="DeepSpeed is not installed (make test installs it)"

@@ -9,10 +9,12 @@ import pytest
 from cuts import Cut, assert_same, cut_after, end_of, on_workers
 from small_runs import Small, quick, run
 
-from bifair_dist.config import TrainSettings, override, parse
+from bifair_dist.command_line import parse
 from bifair_dist.errors import UserError
+from bifair_dist.settings import override
 from bifair_dist.training.launch import with_data
 from bifair_dist.training.run_folder import open_run_folder
+from bifair_dist.training.settings import TrainSettings
 
 LONG = {
     "training.max_epochs": 2, "training.bilevel_epochs": 2, "training.average": 0.5, "training.run_name": "run",

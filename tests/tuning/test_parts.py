@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_runs import make_small, quick
 
-from bifair_dist.config import TrainSettings, override
 from bifair_dist.errors import UserError
+from bifair_dist.settings import override
+from bifair_dist.training.settings import TrainSettings
 from bifair_dist.tuning.objective import Baseline, objective
 from bifair_dist.tuning.pareto import pareto_front
 from bifair_dist.tuning.results import Trial, best_of, mark_front, same_point

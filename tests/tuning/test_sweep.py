@@ -17,8 +17,9 @@ import pandas as pd
 import pytest
 from small_runs import Small, command_line, make_small, quick
 
-from bifair_dist.config import TrainSettings, load, override
+from bifair_dist.settings import load, override
 from bifair_dist.training.launch import with_data
+from bifair_dist.training.settings import TrainSettings
 from bifair_dist.tuning.sweep import baseline
 
 pytestmark = pytest.mark.slow

@@ -6,13 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from weights_problems import problem
 
-from bifair_dist.bilevel.weights import (
-    GroupBalance,
-    example_coefficients,
-    group_counts,
-    group_losses,
-    make_rule,
-)
+from bifair_dist.bilevel.weights.balance import GroupBalance, example_coefficients, group_counts, group_losses
+from bifair_dist.bilevel.weights.registry import make_rule
 
 
 def balance(rule="entropy", n=4, strength=0.5, refresh_every=10, average=0.0, **options):

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from weights_problems import KINDS, context, problem
 
-from bifair_dist.bilevel.weights import RULES, RuleContext, make_rule
 from bifair_dist.bilevel.weights.balance import GroupBalance
+from bifair_dist.bilevel.weights.registry import RULES, make_rule
+from bifair_dist.bilevel.weights.rule import RuleContext
 from bifair_dist.errors import UserError
 
 SOLVED = ("entropy", "mgda", "entropy_mgda")

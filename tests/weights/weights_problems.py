@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bifair_dist.bilevel.weights import RuleContext
+from bifair_dist.bilevel.weights.rule import RuleContext
 
 KINDS = ("independent", "alike", "dominated", "low_rank")
 

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
-from bifair_dist.config.settings import Settings, setting
+from bifair_dist.settings import Settings, setting
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
 class DeepSpeedSettings(Settings):
     """DeepSpeed: read only where `training.strategy` is deepspeed (docs/deepspeed.md)."""
 
     zero_stage: int = setting(
-        2, "what ZeRO splits over the workers of the projector: 1 Adam's moments, 2 also gradients, 3 also parameters",
-        unit="stage", why="3 sends more and saves little here, since a step needs the whole projector anyway",
-        at_least=1, at_most=3,
-    )  # fmt: skip
+        2,
+        "what ZeRO splits over the workers of the projector: 1 Adam's moments, 2 also gradients, 3 also parameters",
+        unit="stage",
+        why="3 sends more and saves little here, since a step needs the whole projector anyway",
+        ge=1,
+        le=3,
+    )
     offload_z_adam: bool = setting(
-        False, "keep Z's Adam moments in host memory and update Z there",
+        False,
+        "keep Z's Adam moments in host memory and update Z there",
         why="they are twice the size of Z; needed only where they do not fit the GPU, and slower",
-    )  # fmt: skip
+    )
     host_adam: Literal["auto", "deepspeed", "torch"] = setting(
         "auto",
         "what updates an offloaded Z: DeepSpeedCPUAdam or torch's Adam; auto: DeepSpeedCPUAdam where Z is on a GPU and "

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from bifair_dist.config.settings import Settings, setting
+from bifair_dist.settings import Settings, setting
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
 class DataSettings(Settings):
     """Dataset and item representations, each a folder."""
 
@@ -40,5 +37,5 @@ class DataSettings(Settings):
         "CPU threads of the encoder; 0: all cores, or OMP_NUM_THREADS",
         unit="threads",
         why="nothing else runs meanwhile",
-        at_least=0,
+        ge=0,
     )

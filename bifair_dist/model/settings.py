@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
-from bifair_dist.config.settings import Settings, setting
+from bifair_dist.settings import Settings, setting
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
 class ModelSettings(Settings):
     """Backbone: projector or id embeddings, propagation and loss."""
 
     projector: Literal["mlp", "linear"] = setting(
         "mlp", "map from item vectors to the model's space", why="AlphaRec's choice; linear is its ablation"
     )
-    hidden: int = setting(
-        256, "hidden width of the mlp projector", unit="columns", why="fits encoders 384 wide", at_least=1
-    )
-    output: int = setting(64, "width of the model's space", unit="columns", why="AlphaRec's", at_least=1)
-    layers: int = setting(2, "LightGCN layers over the user-item graph", unit="layers", why="AlphaRec's", at_least=0)
+    hidden: int = setting(256, "hidden width of the mlp projector", unit="columns", why="fits encoders 384 wide", ge=1)
+    output: int = setting(64, "width of the model's space", unit="columns", why="AlphaRec's", ge=1)
+    layers: int = setting(2, "LightGCN layers over the user-item graph", unit="layers", why="AlphaRec's", ge=0)
     propagation: Literal["full", "cached", "auto"] = setting(
         "full",
         "over the whole graph in every step; or every --cached.interval steps, with a fit between them; "
@@ -32,17 +28,20 @@ class ModelSettings(Settings):
         why="so that the models differ and not their losses",
     )
     l2: float = setting(
-        1e-4, "mf, lightgcn: weight of the squared length of the vectors in a batch", unit="per positive",
-        why="LightGCN's", at_least=0,
-    )  # fmt: skip
+        1e-4,
+        "mf, lightgcn: weight of the squared length of the vectors in a batch",
+        unit="per positive",
+        why="LightGCN's",
+        ge=0,
+    )
     tau: float = setting(
         0.15,
         "temperature of InfoNCE",
         unit="cosine",
         why="AlphaRec's for books and films; it takes 0.2 for games",
-        above=0,
+        gt=0,
     )
-    negatives: int = setting(256, "negatives per positive", unit="items", why="AlphaRec's", at_least=1)
+    negatives: int = setting(256, "negatives per positive", unit="items", why="AlphaRec's", ge=1)
     negative_sampling: Literal["shared", "per_example"] = setting(
         "shared",
         "one pool of negatives for a whole batch, or a draw for each positive",

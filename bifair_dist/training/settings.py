@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from bifair_dist.config.balance import BalanceSettings
-from bifair_dist.config.bilevel import BilevelSettings
-from bifair_dist.config.cached import CachedSettings
-from bifair_dist.config.checkpoint import CheckpointSettings
-from bifair_dist.config.cluster import ClusterSettings
-from bifair_dist.config.data import DataSettings
-from bifair_dist.config.deepspeed import DeepSpeedSettings
-from bifair_dist.config.model import ModelSettings
-from bifair_dist.config.settings import Settings, section
-from bifair_dist.config.tracking import TrackingSettings
-from bifair_dist.config.training import TrainingSettings
+from bifair_dist.bilevel.settings import BilevelSettings
+from bifair_dist.bilevel.weights.settings import BalanceSettings
+from bifair_dist.data.settings import DataSettings
 from bifair_dist.errors import UserError
+from bifair_dist.model.settings import ModelSettings
+from bifair_dist.parallel.settings import DeepSpeedSettings
+from bifair_dist.settings import Settings, section
+from bifair_dist.tracking_settings import TrackingSettings
+from bifair_dist.training.cached_settings import CachedSettings
+from bifair_dist.training.checkpoint_settings import CheckpointSettings
+from bifair_dist.training.cluster_settings import ClusterSettings
+from bifair_dist.training.training_settings import TrainingSettings
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
 class TrainSettings(Settings):
     """Settings of a training run, one section for each component."""
 

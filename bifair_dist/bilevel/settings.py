@@ -1,0 +1,59 @@
+"""The bi-level update of item representations and projector."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from bifair_dist.settings import Settings, setting
+
+
+class BilevelSettings(Settings):
+    """Bi-level step: the outer level moves the item representations Z, the inner one the projector theta."""
+
+    hypergradient: Literal["finite_difference", "exact"] = setting(
+        "finite_difference",
+        "how the second-order term is computed; --bilevel.xi 0 leaves it out (first order)",
+        why="two plain passes instead of a double backward, and agrees with it (jobs/check.py hypergradient)",
+    )
+    eta: float = setting(
+        1e-4,
+        "outer step: Adam learning rate of Z",
+        unit="per step",
+        why="a tenth of the projector's: as fast as the projector Z memorises training pairs (docs/results.md)",
+        gt=0,
+    )
+    theta_lr: float = setting(
+        1e-3,
+        "inner step: Adam learning rate of the projector in the bi-level phase",
+        unit="per step",
+        why="as in the base phase",
+        gt=0,
+    )
+    xi: float = setting(
+        0.001,
+        "step of the projector's one-step unroll inside the hypergradient; 0: first order",
+        unit="per step",
+        why="from a trained projector .01 overshoots, and cost accuracy (docs/hypergradient.md)",
+        ge=0,
+    )
+    eps: float = setting(
+        0.01,
+        "finite difference: the projector is moved by e v with e = eps / ||v||",
+        unit="norm of theta",
+        why="DARTS's value; jobs/check.py hypergradient finds the best one for a dataset",
+        gt=0,
+    )
+    inner_steps: int = setting(1, "projector steps for each step of Z", unit="steps", why="as in DARTS", ge=1)
+    outer_data: Literal["same", "valid", "next"] = setting(
+        "same",
+        "positives of the outer loss: the same batch, a part carved from training, or the next training batch",
+        why="uses every training pair in both levels",
+    )
+    outer_share: float = setting(
+        0.1,
+        "with --bilevel.outer_data valid: share of the training pairs carved off for the outer loss",
+        unit="share",
+        why="the validation set itself selects the model, so training on it overfits",
+        gt=0,
+        lt=1,
+    )

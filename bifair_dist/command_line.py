@@ -1,0 +1,104 @@
+"""Settings from a command line: `--config FILE`, `--section.name value`, `--section.name=value`, `--help`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn, TypeVar
+
+from pydantic_settings import CliSettingsSource
+
+from bifair_dist.errors import UserError
+from bifair_dist.settings import Settings, known_settings, load, override, unknown_setting
+
+S = TypeVar("S", bound=Settings)
+SOURCE = "command line"
+SHORT = {"--resume": "--checkpoint.resume"}
+"""Settings that may be named without their section."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Adds unit and reason to what pydantic-settings says of a setting, and tells a mistake in one line."""
+
+    settings: type[Settings]
+
+    def add(self, group: Any, name: str, **options: Any) -> argparse.Action | None:
+        """What pydantic-settings calls for every setting; a section is no setting here, as it takes JSON."""
+        name = name.lstrip("-")
+        field = dict(known_settings(self.settings)).get(name)
+        if field is None:
+            return None
+        about: dict[str, str] = field.json_schema_extra or {}  # type: ignore[assignment]
+        if field.annotation is bool:  # the bare switch means true
+            options |= {"nargs": "?", "const": "true"}
+        unit = f" [{about['unit']}]" if about["unit"] else ""
+        why = f": {about['why']}" if about["why"] else ""
+        options["help"] = f"{field.description}{unit}. Default {_shown(field.default)}{why}.".replace("%", "%%")
+        action: argparse.Action = group.add_argument(f"--{name}", **options)
+        return action
+
+    def print_help(self, file: Any = None) -> None:
+        """argparse's own swallows a broken pipe, which `run_job` answers with an exit code."""
+        print(self.format_help(), end="")
+
+    def error(self, message: str) -> NoReturn:
+        name, _, words = message.partition(": ")
+        word = words.split(" ")[0]
+        if name == "unrecognized arguments":
+            if not word.startswith("--") or word == "--":
+                raise UserError(f"{SOURCE}: did not expect {word!r}: settings are written --section.name value")
+            raise UserError(unknown_setting(self.settings, word[2:].partition("=")[0], SOURCE))
+        raise UserError(f"{SOURCE}: {message.removeprefix('argument ')}")
+
+
+def parse(base: S, arguments: Sequence[str] | None = None, description: str = "") -> S:
+    """`base`, then each `--config` file in the order given, then the settings named on the command line.
+
+    `arguments` defaults to `sys.argv[1:]`. `--help` prints every setting and exits with 0. Raises `UserError` for
+    anything that is not understood.
+    """
+    words = [_spelled(word) for word in (sys.argv[1:] if arguments is None else arguments)]
+    parser = _Parser(
+        usage=argparse.SUPPRESS,
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.settings = type(base)
+    parser.add_argument(
+        "--config",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="YAML file with settings, which the command line overrides; of several the last wins",
+    )
+    CliSettingsSource(  # adds every setting to the parser
+        type(base),  # type: ignore[arg-type]
+        root_parser=parser,
+        add_argument_method=parser.add,
+        cli_avoid_json=True,
+        cli_use_class_docs_for_groups=True,
+    )
+    given = vars(parser.parse_args(words))
+    names = [word.partition("=")[0] for word in words if word.startswith("--") and not word.startswith("--config")]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise UserError(f"{SOURCE}: {twice[0]} is given twice")
+    for file in given.pop("config"):
+        base = load(base, file)
+    return override(base, {k: v[0] if isinstance(v, list) else v for k, v in given.items()}, SOURCE)
+
+
+def _spelled(word: str) -> str:
+    """A word of the command line with the setting's full name, underscores in place of hyphens."""
+    name, has_value, value = word.partition("=")
+    if not name.startswith("--"):
+        return word
+    name = "--" + name[2:].replace("-", "_")
+    return SHORT.get(name, name) + has_value + value
+
+
+def _shown(default: Any) -> str:
+    if isinstance(default, tuple):
+        return ",".join(map(str, default)) or "none"
+    return "empty" if default == "" else str(default).lower() if isinstance(default, bool | None) else str(default)

@@ -1,0 +1,57 @@
+"""All settings of `jobs/tune.py`: those of a training, and those of the sweep."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from bifair_dist.settings import Settings, section, setting
+from bifair_dist.training.settings import TrainSettings
+
+
+class SweepSettings(Settings):
+    """The sweep."""
+
+    space: str = setting("bifair_core", "name of a file in tune_spaces/, or a file of yours", unit="name")
+    output: str = setting(
+        "sweeps", "folder that sweep folders are made in", unit="path", why="below the current folder"
+    )
+    name: str = setting(
+        "", "name of the sweep folder; empty: space and dataset", unit="name", why="the same command goes on"
+    )
+    trials: int = setting(0, "how many; 0: what the space says", unit="trials", ge=0)
+    minutes: float = setting(0.0, "time after which no trial goes on; 0: no limit", unit="minutes", ge=0)
+    search: Literal["", "optuna", "nsga2", "random", "grid"] = setting(
+        "", "optuna: TPE; nsga2: accuracy and fairness as two objectives; empty: what the space says"
+    )
+    scheduler: Literal["asha", "median", "none"] = setting(
+        "asha", "which trials to stop early", why="most bad settings show within a few validations"
+    )
+    grace: int = setting(
+        3,
+        "validations that every trial gets",
+        unit="validations",
+        why="the first ones after a warm start are dips and jumps",
+        ge=1,
+    )
+    concurrent: int = setting(0, "trials at a time; 0: as many as fit", unit="trials", ge=0)
+    recall_share: float = setting(
+        0.99,
+        "least share of the baseline's recall that a setting must keep",
+        unit="ratio",
+        why="fairness that costs more accuracy than this is rarely taken",
+        gt=0,
+        le=1,
+    )
+    confirm: tuple[int, ...] = setting(
+        (),
+        "seeds with which baseline and best setting are trained again and tested once, with commas; empty: not",
+        unit="seeds",
+        why="a sweep ends with validation figures; testing is a decision",
+    )
+    seed: int = setting(0, "seed of the searcher", why="the same trials every time", ge=0)
+
+
+class TuneSettings(TrainSettings):
+    """Settings of every trial, and the section `tune`."""
+
+    tune: SweepSettings = section(SweepSettings)

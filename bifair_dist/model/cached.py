@@ -2,19 +2,22 @@
 
 LightGCN is linear: out = P x, x = g_theta(inputs), P fixed by the graph. Between two full passes x drifts, and a batch
 needs P x of its own nodes n alone: the old value, and P applied to the drift. The drift of all nodes is close to one
-affine map of what they were, which the batch's nodes determine, and P of an affine map of X is one of P X:
+affine map of what they were and of how they moved before. The batch's nodes determine that map, and P of it is known:
 
     refresh (every R steps, no gradient, refresh.py)
         zbar = pool(Z)   [U, d],     X = g(zbar; Z)   [U + N, k],     [Y, r] = P [X, 1],     p = diag P
+        X', Y': those of the refresh before
     step
         inputs  items Z_i, users zbar_u + (mean over a few items j drawn of the user's history of Z_j - the same, fixed)
-        F = [X_n, 1],    S = (F'F + lambda I)^-1 F',    lambda = ridge mean diag(F'F)         in float64, no gradient
+        F = [X_n, X_n - X'_n, 1],    S = (F'F + ridge diag(F'F))^-1 F'                        in float64, no gradient
         D = g(inputs_n) - X_n,    M = S D                                                     differentiable
-        out_n = Y_n + [Y_n, r_n] M + p_n (D - F M)
+        out_n = Y_n + [Y_n, Y_n - Y'_n, r_n] M + p_n (D - F M)
 
-Exact where D = 0, and where the drift is affine in X (up to the ridge). M carries a gradient also where D = 0: without
-it the gradient is that of historical embeddings (GNNAutoScale, ICML 2021), which see only a node's own drift. The mean
-of the drawn items is zero in value and has the expectation of the pooled inputs as its gradient.
+Exact where D = 0, and where the drift is an affine map of the features (up to the ridge). The last interval's drift is
+a feature because this one's goes on in much the same way, and its P is at hand: it explains a third of what X alone
+leaves (docs/scale.md). M carries a gradient also where D = 0: without it the gradient is that of historical embeddings
+(GNNAutoScale, ICML 2021), which see only a node's own drift. The mean of the drawn items is zero in value and has the
+expectation of the pooled inputs as its gradient.
 """
 
 from __future__ import annotations
@@ -77,15 +80,35 @@ class Touching(Protocol):
         ...
 
 
-@dataclass(slots=True)
-class Cache:
-    """What a refresh leaves, rows held here: users' inputs [m_users, d], both sides' X [., k] and [Y, r] [., k + 1]."""
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """Both sides' X [., k] and [Y, r] [., k + 1], rows held here."""
 
-    inputs: Tensor
     users: Tensor
     items: Tensor
     out_users: Tensor
     out_items: Tensor
+
+    @classmethod
+    def of(cls, full: AlphaRec, users: Tensor, items: Tensor) -> Pass:
+        """From X."""
+        ones = (torch.cat([x, x.new_ones(x.shape[0], 1)], dim=1) for x in (users, items))
+        return cls(users, items, *propagated(full, *ones))
+
+    def at(self, users: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
+        """(X, [Y, r]) of some rows, users first."""
+        sides = ((self.users, self.items), (self.out_users, self.out_items))
+        x, out = (torch.cat([u.index_select(0, users), i.index_select(0, items)]) for u, i in sides)
+        return x, out
+
+
+@dataclass(slots=True)
+class Cache:
+    """What two refreshes leave, rows held here: users' inputs [m_users, d], and the outputs of this and the last."""
+
+    inputs: Tensor
+    now: Pass
+    before: Pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +118,11 @@ class Fit:
     nodes: Nodes
     inputs: Tensor  # of its users [a, d]
     x: Tensor  # X_n [a + b, k]
-    features: Tensor  # F [a + b, k + 1], float64
-    gram: Tensor  # F'F over all places [k + 1, k + 1], float64
-    factor: Tensor  # of F'F + lambda I [k + 1, k + 1], float64
-    out: Tensor  # [Y_n, r_n]
+    features: Tensor  # F [a + b, f], float64
+    out: Tensor  # Y_n
+    out_features: Tensor  # P F of the nodes, [a + b, f]
+    gram: Tensor  # F'F over all places [f, f], float64
+    factor: Tensor  # of F'F + ridge diag(F'F) [f, f], float64
     own: Tensor  # p_n [a + b, 1]
 
 
@@ -124,13 +148,13 @@ class CachedAlphaRec:
     def refresh(self, theta: Theta, z: Tensor, *, pool: bool = True) -> None:
         """Fill the cache at (theta, Z [m, d]); without `pool` the users' inputs stay, which is right where Z did."""
         pooled = user_inputs(self.full, z) if pool or self.cache is None else self.cache.inputs
-        self.load(pooled, projected(theta, pooled), projected(theta, z))
+        now = Pass.of(self.full, projected(theta, pooled), projected(theta, z))
+        self.cache = Cache(pooled, now, now if self.cache is None else self.cache.now)
 
     @torch.no_grad()
-    def load(self, inputs: Tensor, users: Tensor, items: Tensor) -> None:
-        """Fill the cache from users' inputs and X, rows held here: a refresh has no more to remember."""
-        whole = (torch.cat([x, x.new_ones(x.shape[0], 1)], dim=1) for x in (users, items))
-        self.cache = Cache(inputs, users, items, *propagated(self.full, *whole))
+    def load(self, inputs: Tensor, now: tuple[Tensor, Tensor], before: tuple[Tensor, Tensor]) -> None:
+        """Fill the cache from users' inputs and X of both refreshes (users, items), rows held here."""
+        self.cache = Cache(inputs, Pass.of(self.full, *now), Pass.of(self.full, *before))
 
     @torch.no_grad()
     def select(self, *batches: Batch) -> Tensor:
@@ -167,8 +191,7 @@ class CachedAlphaRec:
         fitted = torch.cholesky_solve(sums[:-1], fit.factor)
         self.explained = _explained(fit.gram, sums.detach(), fitted.detach())
         rest = drift - (fit.features @ fitted).to(drift)
-        k = drift.shape[1]
-        return fit.out[:, :k] + fit.out @ fitted.to(drift) + fit.own * rest
+        return fit.out + fit.out_features @ fitted.to(drift) + fit.own * rest
 
     def _fit(self, nodes: Nodes) -> Fit:
         cache = self.cache
@@ -177,15 +200,24 @@ class CachedAlphaRec:
         if self._own is None:
             self._own = self.touching.own(*own_weight(self.graph, self.full.layers))
 
-        def of(users: Tensor, items: Tensor) -> Tensor:
-            return torch.cat([users.index_select(0, nodes.users), items.index_select(0, nodes.items)])
-
-        x = of(cache.users, cache.items)
-        features = torch.cat([x, x.new_ones(x.shape[0], 1)], dim=1).double()
+        k = cache.now.users.shape[1]
+        x, out = cache.now.at(nodes.users, nodes.items)
+        x_before, out_before = cache.before.at(nodes.users, nodes.items)
+        features = torch.cat([x, x - x_before, x.new_ones(x.shape[0], 1)], dim=1).double()
         gram = nodes.total(features.T @ features, "fit")
-        penalised = gram + torch.diag(self.ridge * gram.diagonal().mean().expand(len(gram)))
-        inputs, out = cache.inputs.index_select(0, nodes.users), of(cache.out_users, cache.out_items)
-        return Fit(nodes, inputs, x, features, gram, torch.linalg.cholesky(penalised), out, of(*self._own))
+        # Each feature is penalised by its own size. One that is zero (there is no drift yet) gets no share of the map.
+        penalty = (self.ridge * gram.diagonal()).clamp(min=torch.finfo(gram.dtype).tiny ** 0.5)
+        return Fit(
+            nodes=nodes,
+            inputs=cache.inputs.index_select(0, nodes.users),
+            x=x,
+            features=features,
+            out=out[:, :k],
+            out_features=torch.cat([out[:, :k], out[:, :k] - out_before[:, :k], out[:, k:]], dim=1),
+            gram=gram,
+            factor=torch.linalg.cholesky(gram + torch.diag(penalty)),
+            own=torch.cat([self._own[0].index_select(0, nodes.users), self._own[1].index_select(0, nodes.items)]),
+        )
 
 
 def _explained(gram: Tensor, sums: Tensor, fitted: Tensor) -> Tensor:

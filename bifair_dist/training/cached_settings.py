@@ -17,7 +17,7 @@ class CachedSettings(Settings):
     )
     ridge: float = setting(
         1e-3,
-        "penalty of the fitted map, times the mean square of its features",
+        "penalty of the fitted map, times the sum of squares of each feature",
         unit="share",
         why="keeps directions that the batch says nothing of from being guessed",
         ge=0,
@@ -30,7 +30,7 @@ class CachedSettings(Settings):
         ge=1,
     )
     finish_epochs: int = setting(
-        30,
+        100,
         "most epochs at the end of the base phase with short intervals and a low rate; 0: none",
         unit="epochs",
         why="wins back the accuracy that old fits lose",

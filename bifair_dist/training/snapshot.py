@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 
 from bifair_dist.bilevel.step import BilevelStep
+from bifair_dist.parallel.cached_step import CachedStep
 from bifair_dist.parallel.deepspeed_engine import EngineAdam
 from bifair_dist.parallel.lazy_adam import LazyAdam
 from bifair_dist.parallel.sharded_tensors import Rows
 from bifair_dist.training.averaging import Average
-from bifair_dist.training.cached_step import CachedStep
 from bifair_dist.training.lazy_averaging import LazyAverage
 
 _MOMENTS = ("exp_avg", "exp_avg_sq")
@@ -82,7 +82,7 @@ class Snapshot:
             moments = (*_MOMENTS, "steps") if isinstance(self.step.z_optimizer, LazyAdam) else _MOMENTS
             out |= {f"adam.z.{m}": Rows(slots[m], self.n) for m in moments}
         if isinstance(self.step, CachedStep):
-            out |= self.step.stored()
+            out |= {f"cache.{name}": Rows(*rows) for name, rows in self.step.stored().items()}
         return out
 
     def best_tensors(self) -> dict[str, Tensor | Rows]:

@@ -21,14 +21,15 @@ from bifair_dist.model.backbone import Backbone
 from bifair_dist.model.batch import Batch
 from bifair_dist.model.cached import CachedAlphaRec
 from bifair_dist.model.projector import Theta
+from bifair_dist.parallel.cached_step import CachedStep
 from bifair_dist.parallel.comm import Comm
 from bifair_dist.parallel.cpu_adam import choose_host_adam
 from bifair_dist.parallel.deepspeed_engine import DeepSpeedWorkers
 from bifair_dist.parallel.host_adam import HostAdam
 from bifair_dist.parallel.lazy_adam import LazyAdam
 from bifair_dist.parallel.places import InnerLoss, Workers
+from bifair_dist.parallel.touched import TouchedRows
 from bifair_dist.settings import override
-from bifair_dist.training.cached_step import CachedStep, cached_model
 from bifair_dist.training.phases import Phase
 from bifair_dist.training.problem import Problem
 from bifair_dist.training.settings import TrainSettings
@@ -116,6 +117,15 @@ def check_precision(phase: Phase, settings: TrainSettings, theta: Theta, device:
             f"bilevel.eps: {bilevel.eps:g} is lost in the rounding of {settings.model.dtype}, theta + e v would be "
             f"theta; for this projector it has to be above {least:.1g}, or --bilevel.hypergradient exact"
         )
+
+
+def cached_model(settings: TrainSettings, model: Backbone, comm: Comm, phase: Phase) -> CachedAlphaRec:
+    """The cached sibling of the model of a phase. Raises `UserError` where there is none."""
+    if not isinstance(model, AlphaRec):
+        raise UserError("model.propagation: cached has no sibling of this model; take --model.propagation full")
+    through_history = phase.train_z and model.user_inputs is None
+    touching = TouchedRows(comm, model.graph, settings.cached.history if through_history else 0)
+    return CachedAlphaRec(model, touching, settings.cached.ridge)
 
 
 def _in_low_precision(model: Backbone, settings: TrainSettings) -> Backbone:

@@ -16,9 +16,9 @@ from bifair_dist.errors import UserError
 from bifair_dist.evaluation.choice import objective
 from bifair_dist.model.alpharec import AlphaRec
 from bifair_dist.model.projector import widths
+from bifair_dist.parallel.cached_step import CachedStep
 from bifair_dist.runs import Metrics, Start, Summary, Validation
 from bifair_dist.training.averaging import Average
-from bifair_dist.training.cached_step import CachedStep
 from bifair_dist.training.checkpoints import Checkpoints, Saved
 from bifair_dist.training.evaluator import Evaluator
 from bifair_dist.training.front import figures

@@ -95,7 +95,10 @@ def test_without_layers_the_fit_cancels_out() -> None:
 
 
 def test_outputs_are_those_of_the_formula_written_out_densely() -> None:
+    """After two refreshes, the first at another theta and Z."""
     model, theta, batch = cached_model(0.01), theta_of(), batch_of(25)
+    earlier = moved(theta, 0.3, seed=5), P.z - 0.1
+    model.refresh(*earlier)
     model.refresh(theta, P.z)
     rows, other = model.select(batch), moved(theta, 0.2)
     z = P.z + 0.05
@@ -106,10 +109,11 @@ def test_outputs_are_those_of_the_formula_written_out_densely() -> None:
     users = batch.users.unique()
     items = torch.cat([batch.positives, batch.negatives]).unique()
     n = torch.cat([users, P.n_users + items])
-    f = torch.cat([x, torch.ones(len(x), 1, dtype=torch.float64)], 1)
+    old = torch.cat([dense.project(earlier[0], y) for y in (dense.user_means(r, earlier[1]), earlier[1])])
+    f = torch.cat([x, x - old, torch.ones(len(x), 1, dtype=torch.float64)], 1)
     d = torch.cat([dense.project(other, zbar[users]), dense.project(other, z[items])]) - x[n]
     gram = f[n].T @ f[n]
-    m = torch.linalg.solve(gram + 0.01 * gram.diagonal().mean() * torch.eye(len(gram), dtype=torch.float64), f[n].T @ d)
+    m = torch.linalg.solve(gram + 0.01 * torch.diag(gram.diagonal()), f[n].T @ d)
     out = torch.zeros(len(x), 5, dtype=torch.float64)
     out[n] = (p @ x)[n] + (p @ f)[n] @ m + p.diagonal()[n, None] * (d - f[n] @ m)
     known = r > 0

@@ -12,18 +12,11 @@ import torch
 from torch import Tensor
 
 from bifair_dist.bilevel.step import BilevelStep, StepRecord
-from bifair_dist.errors import UserError
-from bifair_dist.model.alpharec import AlphaRec
-from bifair_dist.model.backbone import Backbone
 from bifair_dist.model.batch import Batch
-from bifair_dist.model.cached import Cache, CachedAlphaRec
+from bifair_dist.model.cached import Cache, CachedAlphaRec, Pass
 from bifair_dist.model.projector import widths
 from bifair_dist.parallel.comm import Comm, shard_rows
 from bifair_dist.parallel.lazy_adam import LazyAdam
-from bifair_dist.parallel.sharded_tensors import Rows
-from bifair_dist.parallel.touched import TouchedRows
-from bifair_dist.training.phases import Phase
-from bifair_dist.training.settings import TrainSettings
 
 
 @dataclass(slots=True)
@@ -52,30 +45,25 @@ class CachedStep(BilevelStep):
         finally:
             self.z = table
 
-    def stored(self) -> dict[str, Rows]:
-        """What a checkpoint needs to go on inside an interval: users' inputs (unless fixed) and X; the rest follows."""
+    def stored(self) -> dict[str, tuple[Tensor, int]]:
+        """Rows held here, with how many all workers have, of what going on inside an interval takes.
+
+        X of two refreshes, and users' inputs where they are not fixed; the rest follows from these.
+        """
         graph = self.cached.graph
         if self.cached.cache is None:
             self.cached.cache = _empty(self, self.comm)
         cache = self.cached.cache
-        found = {"cache.users": Rows(cache.users, graph.n_users), "cache.items": Rows(cache.items, graph.n_items)}
-        if self.cached.full.user_inputs is None:
-            found["cache.inputs"] = Rows(cache.inputs, graph.n_users)
+        found = {"inputs": (cache.inputs, graph.n_users)} if self.cached.full.user_inputs is None else {}
+        for name, one in (("now", cache.now), ("before", cache.before)):
+            found |= {f"{name}.users": (one.users, graph.n_users), f"{name}.items": (one.items, graph.n_items)}
         return found
 
     def reload(self) -> None:
         """The tensors of `stored` were loaded."""
         assert self.cached.cache is not None
-        self.cached.load(self.cached.cache.inputs, self.cached.cache.users, self.cached.cache.items)
-
-
-def cached_model(settings: TrainSettings, model: Backbone, comm: Comm, phase: Phase) -> CachedAlphaRec:
-    """The cached sibling of the model of a phase. Raises `UserError` where there is none."""
-    if not isinstance(model, AlphaRec):
-        raise UserError("model.propagation: cached has no sibling of this model; take --model.propagation full")
-    through_history = phase.train_z and model.user_inputs is None
-    touching = TouchedRows(comm, model.graph, settings.cached.history if through_history else 0)
-    return CachedAlphaRec(model, touching, settings.cached.ridge)
+        now, before = self.cached.cache.now, self.cached.cache.before
+        self.cached.load(self.cached.cache.inputs, (now.users, now.items), (before.users, before.items))
 
 
 def _empty(step: CachedStep, comm: Comm) -> Cache:
@@ -85,4 +73,5 @@ def _empty(step: CachedStep, comm: Comm) -> Cache:
     fixed = step.cached.full.user_inputs
     inputs = z.new_zeros(users, d) if fixed is None else fixed
     none: Tensor = torch.empty(0, dtype=z.dtype)
-    return Cache(inputs, z.new_zeros(users, k), z.new_zeros(items, k), none, none)
+    now, before = (Pass(z.new_zeros(users, k), z.new_zeros(items, k), none, none) for _ in range(2))
+    return Cache(inputs, now, before)

@@ -85,3 +85,14 @@ def test_steps_and_ranking(core_only, tmp_path: Path) -> None:
 def test_a_process_group_of_one(core_only) -> None:
     told = core_only("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "1", "-m", "benchmarks.nccl")
     assert "'steps_equal': True" in told and "'ddp_equal': True" in told
+
+
+def test_cached_steps_are_measured_with_torch_alone(core_only, tmp_path: Path) -> None:
+    core_only("-m", "benchmarks.cached_gpu", "--output", str(tmp_path), "--device", "cpu", "--items", "300", "600",
+              "--width", "16", "--rounds", "1")  # fmt: skip
+    found = json.loads((tmp_path / "cached_gpu.json").read_text())["results"]
+    assert [result["items"] for result in found] == [300, 600]
+    for result in found:
+        assert {"refresh", "cached, theta", "full, theta", "cached, bi-level", "full, bi-level"} == set(result["steps"])
+        assert all(row["ms"] > 0 for row in result["steps"].values())
+    assert (tmp_path / "cached_gpu.md").read_text().count("| bi-level |") == 2

@@ -6,9 +6,8 @@ import os
 import platform
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
-
-import torch
 
 from bifair_dist.commit import ROOT, commit
 
@@ -31,7 +30,7 @@ def record(paths: Iterable[str], threads: str, load: tuple[float, float, float])
     now = os.getloadavg()
     return [
         f"- commit {commit(*paths)}, {datetime.now(UTC):%Y-%m-%d}; {machine()}; {threads}",
-        f"- Python {platform.python_version()}, torch {torch.__version__}, {platform.system()} {platform.release()}",
+        f"- Python {platform.python_version()}, torch {version('torch')}, {platform.system()} {platform.release()}",
         f"- load average (1, 5 min) before {load[0]:.1f}, {load[1]:.1f}; after {now[0]:.1f}, {now[1]:.1f}: "
         "what the benchmark itself adds is its number of threads",
     ]

@@ -71,7 +71,7 @@ def test_nothing_is_allocated_or_loaded() -> None:
     """
     code = (
         "import sys\n"
-        "from benchmarks.process_memory import memory\n"
+        "from benchmarks.record import memory\n"
         "from bifair_dist.settings import override\n"
         "from bifair_dist.planning.settings import TrainPlanSettings\n"
         "from bifair_dist.planning.text import plan\n"

@@ -1,0 +1,37 @@
+"""A finished run for other programs: a FAISS index, arrays, a Lance table, or a model folder with a model card.
+
+    python jobs/export.py runs/first                                       Hugging Face layout; bd.load_run reads it
+    python jobs/export.py runs/first --format faiss --output index
+    python jobs/export.py runs/first --format npy
+
+Hardware: one core, memory for all item representations. Time: seconds.
+"""
+
+from __future__ import annotations
+
+import sys
+from itertools import takewhile
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also runs where the package is not installed
+
+from bifair_dist.command_line import parse
+from bifair_dist.errors import run_job
+from bifair_dist.serving.export_settings import ExportSettings
+from bifair_dist.settings import override
+
+
+def main() -> None:
+    """Read the settings, then write the folder."""
+    words = sys.argv[1:]
+    named = list(takewhile(lambda word: not word.startswith("-"), words))
+    settings = parse(ExportSettings(), words[len(named) :], description=__doc__ or "")
+    if named:
+        settings = override(settings, {"run": named[0]})
+    from bifair_dist.serving.export import export
+
+    export(settings)
+
+
+if __name__ == "__main__":
+    run_job(main)

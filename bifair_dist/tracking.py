@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import json
 import logging
 import math
 import os
@@ -48,6 +49,7 @@ class Tracker:
     def __init__(self, client: MlflowClient | None = None, run_id: str = "") -> None:
         self._client, self.run_id = client, run_id
         self._failed = False
+        self._monitor: Any = None
         self._known: dict[str, str] = {}
         self._refused: set[str] = set()
         self._last_step: dict[str, int] = {}
@@ -83,6 +85,44 @@ class Tracker:
         for start in range(0, len(points), 10 * _BATCH):
             self._batch("metrics", points[start : start + 10 * _BATCH])
 
+    def inputs(self, folders: Mapping[str, tuple[str, str]]) -> None:
+        """Record folders of data as MLflow datasets: (path, SHA-256 of its manifest) by the setting that names it."""
+        if self._client is None or not folders:
+            return
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        found = [
+            DatasetInput(
+                Dataset(
+                    name=Path(path).name,
+                    digest=sha[:36],  # as long as MLflow takes
+                    source_type="local",
+                    source=json.dumps({"uri": path}),
+                    profile=json.dumps({"setting": key, "sha256 of manifest.json": sha}),
+                ),
+                [InputTag("mlflow.data.context", key)],
+            )
+            for key, (path, sha) in folders.items()
+        ]
+        self._try("log_inputs", found)
+
+    def table(self, name: str, columns: Mapping[str, Sequence[Any]]) -> None:
+        """Keep a table, which MLflow shows as one, as the artifact `name` (ending in .json)."""
+        self._try("log_table", dict(columns), name)
+
+    def watch_system(self, uri: str) -> None:
+        """Record this machine's load every 10 s, until the run ends. Needs no thanks: it never raises."""
+        if self._client is None:
+            return
+        try:
+            logging.getLogger("mlflow.system_metrics").setLevel(logging.WARNING)
+            from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+            self._monitor = SystemMetricsMonitor(self.run_id, resume_logging=True, tracking_uri=uri)
+            self._monitor.start()
+        except Exception as error:
+            print(f"warning: MLflow does not record the machine's load: {_reason(error)}", file=sys.stderr)
+
     def artifact(self, path: str | Path, folder: str | None = None) -> None:
         """Keep a file, or a folder with all in it, among the run's artifacts."""
         path = Path(path)
@@ -90,6 +130,8 @@ class Tracker:
 
     def finish(self, status: str = "FINISHED") -> None:
         """End the run as FINISHED, FAILED or KILLED; also after a failure, or it would stay RUNNING for ever."""
+        if self._monitor is not None:
+            self._monitor.finish()
         self._failed = False
         self._try("set_terminated", status=status)
         self._client = None
@@ -172,7 +214,10 @@ def open_tracker(settings: TrackingSettings, run_folder: str | Path, rank: int =
     _quiet()
     try:
         with _one_at_a_time(run_folder.parent if not settings.uri else None):
-            return _open(settings, run_folder, name or run_folder.name)
+            tracker = _open(settings, run_folder, name or run_folder.name)
+        if settings.system_metrics:
+            tracker.watch_system(tracking_uri(settings, run_folder.parent))
+        return tracker
     except Exception as error:
         where = settings.uri or run_folder.parent / "mlflow.db"
         raise UserError(

@@ -15,6 +15,7 @@ class TrackingSettings(Settings):
     experiment: str = setting(
         "bifair", "MLflow experiment that the run belongs to", unit="name", why="the project's name"
     )
+    system_metrics: bool = setting(True, "record the load of the first worker's machine", unit="", why="every 10 s")
     model: bool = setting(
         True,
         "keep the model itself among a training's artifacts, ready for mlflow models serve",

@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also runs where 
 
 from bifair_dist.command_line import parse
 from bifair_dist.errors import run_job
-from bifair_dist.serving.export_settings import ExportSettings
+from bifair_dist.serving.settings import ExportSettings
 from bifair_dist.settings import override
 
 

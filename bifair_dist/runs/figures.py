@@ -1,11 +1,16 @@
-"""The test figures of a run, before and after: those that a person looks at first, and those of each group."""
+"""The figures of a run as a person looks at them: a few for MLflow's run page, the rest as tables."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from bifair_dist.runs.summary import Figure, GroupFigures, Metrics, Summary
+from bifair_dist.runs.validation import Validation
 
 Pair = tuple[Figure, Figure]
 """Before (None without a fair phase) and after."""
+GROUPS = 10
+"""Groups up to which a run page has a series for each one's weight and loss; of more, `history.jsonl` has them."""
 
 
 def headline_figures(metrics: Metrics) -> dict[str, Pair]:
@@ -34,6 +39,43 @@ def by_group(metrics: Metrics) -> dict[tuple[str, str], Pair]:
         for table, now in after.groups.items()
         for label, value in now.utility.items()
     }
+
+
+def final_figures(metrics: Metrics, group: str) -> dict[str, float]:
+    """Accuracy, and CV and MIN of the table `group`: each before, after and change (a share)."""
+    shown = (f"fairness/{group} CV", f"fairness/{group} MIN")
+    found: dict[str, Figure] = {}
+    for name, (before, after) in headline_figures(metrics).items():
+        if name.startswith("accuracy/") or name in shown:
+            moved = None if not before or after is None else after / before - 1
+            found |= {f"{name} before": before, f"{name} after": after, f"{name} change": moved}
+    return _numbers(found)
+
+
+def live_figures(validation: Validation, labels: Mapping[str, tuple[str, ...]]) -> dict[str, float]:
+    """What a watcher follows: accuracy, CV and MIN of every table, the loss, and each group's weight and loss.
+
+    `labels`: those of each group table, in the order of its groups.
+    """
+    found: dict[str, Figure] = {f"validation/{name}": value for name, value in validation.valid.accuracy.items()}
+    for table, figures in validation.valid.groups.items():
+        found |= {f"validation/{table} CV": figures.cv, f"validation/{table} MIN": figures.minimum}
+    found |= {
+        "training/loss": validation.loss,
+        "training/seconds per epoch": validation.seconds_per_epoch,
+        "training/v norm": validation.v_norm,
+        "training/Z drift": validation.z_drift,
+        "training/fit": validation.fit,
+    }
+    named = labels.get(validation.group, ())
+    if len(named) <= GROUPS:
+        for what, values in (("weights", validation.weights), ("losses", validation.group_losses)):
+            found |= {f"{what}/{label}": value for label, value in zip(named, values or (), strict=False)}
+    return _numbers(found)
+
+
+def _numbers(figures: Mapping[str, Figure]) -> dict[str, float]:
+    return {name: float(value) for name, value in figures.items() if value is not None}
 
 
 def _both(metrics: Metrics) -> tuple[Summary, Summary]:

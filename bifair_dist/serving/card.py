@@ -15,7 +15,7 @@ from bifair_dist.runs.figures import Pair, by_group, headline_figures
 from bifair_dist.runs.text import change, number
 
 LIMITS = (
-    "Figures are of held-out interactions that were recorded; they say how well those were found, not what users think.",
+    "Figures are of held-out interactions that were recorded; they say how well those were found.",
     "Groups are as the data label them; whoever is in none of the tables below was not measured.",
     "Fairer to one group table is not fairer to another; each table below shows what changed in it.",
     "Users and items that training did not see are approximated (docs/python.md).",
@@ -41,10 +41,12 @@ def card_of(run: Run) -> str:
         *_reported(run),
         "## Accuracy and fairness on test pairs",
         f"{metrics.test.users:,} users were measured. "
-        + ("Before: the same model before its fairness-aware phases." if fair else "There was no fairness-aware phase."),
+        + (
+            "Before: the same model before its fairness-aware phases." if fair else "There was no fairness-aware phase."
+        ),
         _pairs(["figure"], (((name,), pair) for name, pair in headline_figures(metrics).items())),
-        "CV (lower is fairer) is the coefficient of variation of recall over a table's groups, MIN (higher is fairer) the "
-        "mean of its lowest quarter.",
+        "CV (lower is fairer) is the coefficient of variation of recall over a table's groups, MIN (higher is fairer) "
+        "the mean of its lowest quarter.",
         "## Recall by group",
         _pairs(["table", "group"], by_group(metrics).items()),
         "## Data",
@@ -74,14 +76,18 @@ def _data(config: Mapping[str, Any]) -> list[str]:
         return [f"The dataset is no longer where it was: {error}."]
     options = {key: value for key, value in (manifest.get("options") or {}).items() if value not in (None, [], ())}
     counts = ", ".join(f"{value:,} {key}" for key, value in manifest["counts"].items() if isinstance(value, int))
-    out.append(f"Source `{manifest.get('source')}`: {counts}. Prepared with `{json.dumps(options, ensure_ascii=False)}`.")
+    out.append(
+        f"Source `{manifest.get('source')}`: {counts}. Prepared with `{json.dumps(options, ensure_ascii=False)}`."
+    )
     sums = "\n".join(f"- `{name}`: `{digest}`" for name, digest in sorted(manifest["checksums"].items()))
     out.append(f"SHA-256 of its files:\n\n{sums}")
     if data.get("representations"):
         try:
             vectors = read_manifest(data["representations"])
             known = {key: vectors[key] for key in ("model", "revision", "template", "pooling") if vectors.get(key)}
-            out.append(f"Item texts were encoded with `{json.dumps(known, ensure_ascii=False)}`, {vectors['dim']} wide.")
+            out.append(
+                f"Item texts were encoded with `{json.dumps(known, ensure_ascii=False)}`, {vectors['dim']} wide."
+            )
         except UserError as error:
             out.append(f"The item vectors it began with are no longer where they were: {error}.")
     return out

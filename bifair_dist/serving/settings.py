@@ -1,4 +1,4 @@
-"""Settings of `jobs/recommend.py`."""
+"""Settings of the jobs that use a finished run."""
 
 from __future__ import annotations
 
@@ -24,4 +24,19 @@ class RecommendSettings(Settings):
         "Parquet or CSV file: user_id, rank (from 1), item_id, title, score",
         unit="path",
         why="the format by the ending; jobs/evaluate.py reads it",
+    )
+
+
+class ExportSettings(Settings):
+    """A finished run for other programs."""
+
+    run: str = setting("", "run folder; or name it before the settings", unit="path")
+    format: Literal["huggingface", "faiss", "lance", "npy", "safetensors"] = setting(
+        "huggingface",
+        "huggingface: the whole model with a model card, bd.load_run reads it; the others: ranking vectors of items "
+        "and users, whose inner products are the scores",
+        why="the one that needs no other program",
+    )
+    output: str = setting(
+        "", "folder to write, which must not exist; empty: export-FORMAT in the run folder", unit="path"
     )

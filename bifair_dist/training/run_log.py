@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bifair_dist.progress import time_left
-from bifair_dist.runs import Run, Validation, flat_numbers
+from bifair_dist.runs import Metrics, Run, Validation, flat_numbers
+from bifair_dist.runs.figures import by_group, final_figures, headline_figures, live_figures
 from bifair_dist.runs.text import evaluation_line
 from bifair_dist.tracking import Tracker
 from bifair_dist.training.phases import Phase
@@ -30,6 +31,7 @@ class RunLog:
         self.run, self.rank, self.tracker, self.forward, self.echo = Run(folder), rank, tracker, forward, echo
         self.fence = fence
         self.phase_start, self.first_epoch = time.monotonic(), 0
+        self.labels: dict[str, tuple[str, ...]] = {}
         self._watch = Watch()
 
     def resume(self, step: int) -> None:
@@ -51,17 +53,38 @@ class RunLog:
         """Announce a phase, which starts at `first_epoch` (from 0)."""
         what = " and ".join(n for n, moves in (("projector", phase.train_theta), ("Z", phase.train_z)) if moves)
         balance = problem.settings.balance
+        self.labels = {name: table.labels for name, table in problem.dataset.groups.items()}
         loss = f"{balance.rule} over {balance.group} at {balance.fairness_strength:g}" if phase.fair else "plain loss"
         steps = problem.sampler.steps_per_epoch
         self.phase_start, self.first_epoch = time.monotonic(), first_epoch
         self.say(f"\nphase {phase.name}: {what}, {loss}, at most {phase.epochs} epochs of {steps} steps")
+
+    def end(self, metrics: Metrics, group: str, step: int) -> None:
+        """MLflow's figures of the finished run: the first ones as metrics, all of them as tables, and the files."""
+        self.tracker.metrics(final_figures(metrics, group), step)
+        figures = {("", name): pair for name, pair in headline_figures(metrics).items()}
+        for name, rows in (("figures", figures), ("groups", by_group(metrics))):
+            self.tracker.table(
+                f"{name}.json",
+                {
+                    **({"table": [table for table, _ in rows]} if name == "groups" else {}),
+                    name.removesuffix("s"): [label for _, label in rows],
+                    "before": [before for before, _ in rows.values()],
+                    "after": [after for _, after in rows.values()],
+                    "change": [
+                        after / before - 1 if before and after is not None else None for before, after in rows.values()
+                    ],
+                },
+            )
+        for path in (self.run.config_file, self.run.metrics_file, self.run.history_file):
+            self.tracker.artifact(path)
 
     def report(self, validation: Validation) -> None:
         """Record a validation."""
         if self.rank == 0:
             self.fence()
             self.run.append_validation(validation)
-            self.tracker.metrics(flat_numbers(validation.to_json()), validation.step)
+            self.tracker.metrics(live_figures(validation, self.labels), validation.step)
             epochs = validation.epochs - self.first_epoch
             left = time_left(validation.epoch - self.first_epoch, epochs, time.monotonic() - self.phase_start)
             self.say(

@@ -14,7 +14,7 @@ import torch.distributed as dist
 from bifair_dist.errors import UserError
 from bifair_dist.model.id_embeddings import IdEmbeddings
 from bifair_dist.parallel.comm import Comm
-from bifair_dist.runs import Metrics, Run, flat_numbers
+from bifair_dist.runs import Metrics, Run
 from bifair_dist.settings import flatten
 from bifair_dist.tracking import open_tracker
 from bifair_dist.training.checkpoints import Checkpoints, Saved
@@ -65,6 +65,8 @@ def train_worker(
     comm = Comm(place.group)
     with open_tracker(settings.tracking, folder, comm.rank) as tracker:
         tracker.params(flatten(settings))
+        named = flatten(settings)
+        tracker.inputs({key: (named[key], sha) for key, sha in Run(folder).provenance.data.items() if sha})
         log = RunLog(folder, comm.rank, tracker, report, echo, fence=lambda: check_fence(folder, owner.token))
         try:
             return _train(settings, place, comm, log, owner.attempt)
@@ -127,9 +129,7 @@ def _train(settings: TrainSettings, place: Place, comm: Comm, log: RunLog, attem
     log.fence()
     _write(log.run, problem, state, test, metrics)
     if comm.rank == 0:
-        log.tracker.metrics(flat_numbers({"final": metrics.to_json()}), trainer.position.total)
-        for path in (log.run.config_file, log.run.metrics_file, log.run.history_file):
-            log.tracker.artifact(path)
+        log.end(metrics, settings.balance.group, trainer.position.total)
     return metrics
 
 

@@ -14,10 +14,10 @@ from bifair_dist.data.representations import building
 from bifair_dist.errors import UserError
 from bifair_dist.runs import Run
 from bifair_dist.serving.card import card_of
-from bifair_dist.serving.settings import ExportSettings
 from bifair_dist.serving.from_run import recommender_of
 from bifair_dist.serving.model_folder import write_ids, write_model
 from bifair_dist.serving.recommender import Recommender
+from bifair_dist.serving.settings import ExportSettings
 
 
 def export(settings: ExportSettings) -> Path:

@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from bifair_dist.errors import UserError
@@ -73,7 +74,7 @@ def read_model(folder: Path) -> Recommender:
         split = {name: pairs.filter(pc.equal(pairs["split"], name)) for name in _SPLITS}
         known = {name: (part["user"].to_numpy(), part["item"].to_numpy()) for name, part in split.items()}
         return Recommender(*ids, tensors["items"], tensors["users"], known, lambda: unseen)
-    except (OSError, ValueError, KeyError, pa.ArrowException) as error:
+    except (OSError, ValueError, KeyError, pa.ArrowException, SafetensorError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(f"{folder}: cannot be read as an exported model ({reason}); export the run again") from None
 

@@ -15,8 +15,8 @@ import bifair_dist as bd
 from bifair_dist.errors import UserError
 from bifair_dist.runs import Run
 from bifair_dist.serving.export import export
-from bifair_dist.serving.settings import ExportSettings
 from bifair_dist.serving.from_run import recommender_of
+from bifair_dist.serving.settings import ExportSettings
 from bifair_dist.settings import override
 
 

@@ -2,6 +2,8 @@
 
     python -m benchmarks.cached_gpu --output FOLDER                                    on a GPU, 120 s at most
     python -m benchmarks.cached_gpu --output FOLDER --device cpu --items 300 600 --width 32        here, seconds
+    python -m benchmarks.cached_gpu --output FOLDER --device cpu --items 125000 250000 500000 1000000 --width 256 \
+        --full-up-to 125000 --seconds 900                                                          here, 10 minutes, 10 GB
 
 U = N / 2, E = 20 N. Needs torch only (no Ray, pyarrow, MLflow). FOLDER/cached_gpu.json and cached_gpu.md are written
 anew after each size, so that a run that is killed leaves what it had. Milliseconds are medians over steps without new
@@ -14,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import resource
 from collections.abc import Callable
 from pathlib import Path
 
@@ -61,8 +64,8 @@ def cached(problem: Problem, *, bilevel: bool) -> CachedStep:
     return step
 
 
-def measure(meter: Meter, problem: Problem, found: Found) -> None:
-    """Steps of both kinds, theta alone and bi-level, and a refresh."""
+def measure(meter: Meter, problem: Problem, found: Found, full: bool) -> None:
+    """Steps of cached and of full propagation, theta alone and bi-level, and a refresh."""
     drawn = iter(range(10**9))
 
     def turns(step: BilevelStep) -> Callable[[], object]:
@@ -78,9 +81,10 @@ def measure(meter: Meter, problem: Problem, found: Found) -> None:
 
     meter.measure("refresh", found, refresh, 1.5)
     meter.measure("cached, theta", found, lambda: turns(cached(problem, bilevel=False)), 1.5)
-    meter.measure("full, theta", found, lambda: turns(problem.step(bilevel=False)), 3.0)
-    meter.measure("cached, bi-level", found, lambda: turns(cached(problem, bilevel=True)), 1.5)
-    meter.measure("full, bi-level", found, lambda: turns(problem.step()), 3.0)
+    meter.measure("cached, bi-level", found, lambda: turns(cached(problem, bilevel=True)), 1.5 if meter.cuda else 6.0)
+    if full:
+        meter.measure("full, theta", found, lambda: turns(problem.step(bilevel=False)), 3.0)
+        meter.measure("full, bi-level", found, lambda: turns(problem.step()), 3.0)
 
 
 def table(results: list[Found]) -> str:
@@ -115,6 +119,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--items", type=int, nargs="+", default=list(ITEMS))
+    parser.add_argument("--full-up-to", type=int, default=10**9, help="items up to which full steps are measured")
     parser.add_argument("--width", type=int, default=WIDTH)
     parser.add_argument("--rounds", type=int, default=9, help="of a measurement at most")
     parser.add_argument("--seconds", type=float, default=105.0, help="what starts later than this is left out")
@@ -136,7 +141,8 @@ def main() -> None:
             result["pairs"], result["steps_per_epoch"] = problem.graph.n_edges, problem.sampler.steps_per_epoch
             print(f"  generated; {meter.left():.0f} s left", flush=True)
             results.append(result)
-            measure(meter, problem, result["steps"])
+            measure(meter, problem, result["steps"], n <= args.full_up_to)
+            result["process_peak_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         except (torch.OutOfMemoryError, RuntimeError) as error:
             result["failed"] = str(error).splitlines()[0]
             print(f"  failed: {result['failed']}", flush=True)

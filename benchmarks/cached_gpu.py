@@ -3,7 +3,7 @@
     python -m benchmarks.cached_gpu --output FOLDER                                    on a GPU, 120 s at most
     python -m benchmarks.cached_gpu --output FOLDER --device cpu --items 300 600 --width 32        here, seconds
     python -m benchmarks.cached_gpu --output FOLDER --device cpu --items 125000 250000 500000 1000000 --width 256 \
-        --full-up-to 125000 --seconds 900                                                          here, 10 minutes, 10 GB
+        --full-up-to 125000 --seconds 900        here, 10 minutes, 10 GB
 
 U = N / 2, E = 20 N. Needs torch only (no Ray, pyarrow, MLflow). FOLDER/cached_gpu.json and cached_gpu.md are written
 anew after each size, so that a run that is killed leaves what it had. Milliseconds are medians over steps without new

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
 from bifair_dist.data.reading.checks import Where
@@ -60,11 +61,13 @@ def read_delimited(
     table = None
     dialect: Dialect | None = _DOUBLED if layout.quoted else None
     first = first_line(path)
-    if seen.plain and (seen.regular or not layout.quoted) and first and first.count('"') % 2 == 0:  # a header of a line
+    if seen.utf8 and (seen.regular or not layout.quoted) and first and first.count('"') % 2 == 0:  # a header of a line
         quoted = layout.quoted and seen.quotes
         table = _fast(path, delimiter, names, places, numbers, has_header=layout.names is None, quoted=quoted)
     if table is None:
-        table, dialect = _slow(path, delimiter, len(names), places, layout)
+        table, dialect = _slow(path, delimiter, len(names), places, layout, escaped=seen.escaped and not seen.regular)
+    if layout.quoted and seen.singles:
+        _refuse_single_quotes(path, table)
 
     def where(row: int) -> str:
         records = _records(path, delimiter, dialect)
@@ -122,9 +125,13 @@ def _fast(
         return None
 
 
-def _slow(path: Path, delimiter: str, width: int, places: list[int], layout: Layout) -> tuple[pa.Table, Dialect | None]:
+def _slow(
+    path: Path, delimiter: str, width: int, places: list[int], layout: Layout, *, escaped: bool
+) -> tuple[pa.Table, Dialect | None]:
     """The same as text through the standard library, and the dialect with which every row has the right width."""
     dialects: list[Dialect | None] = [_DOUBLED, _BACKSLASH] if layout.quoted else [None]
+    if escaped and layout.quoted:
+        dialects.reverse()
     if layout.quoted and delimiter == "\t":
         dialects.append(None)  # a " may be a plain character where tabs separate
     failure: UserError | None = None
@@ -138,6 +145,14 @@ def _slow(path: Path, delimiter: str, width: int, places: list[int], layout: Lay
             failure = failure or error
     assert failure is not None
     raise failure
+
+
+def _refuse_single_quotes(path: Path, table: pa.Table) -> None:
+    for column in table.columns:
+        if pa.types.is_string(column.type):
+            found = column.filter(pc.fill_null(pc.match_substring_regex(column, r"(?s)^'.*''.*'$"), False))
+            if len(found):
+                raise UserError(f"{path}: cells are quoted by ' ({found[0].as_py()[:40]!r}); write it with \" quotes")
 
 
 def _table(rows: Iterator[list[str]], places: list[int], *, refuse_quoted: bool) -> pa.Table:

@@ -19,6 +19,7 @@ from bifair_dist.data.reading.notes import Notes
 from bifair_dist.errors import UserError
 
 _BLOCK = 1 << 24
+_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _FAILURES = (OSError, EOFError, zlib.error, lzma.LZMAError, UnicodeError)
 
 
@@ -66,7 +67,7 @@ def open_text(path: Path) -> IO[str]:
     UTF-16 where the mark says so, else UTF-8; single bytes that are not UTF-8 are read as Windows-1252 (Latin-1).
     """
     with open_bytes(path) as stream:
-        utf16 = stream.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+        utf16 = stream.read(2) in _UTF16
     return io.TextIOWrapper(
         open_bytes(path), encoding="utf-16" if utf16 else "utf-8-sig", errors=_AS_CP1252, newline=""
     )
@@ -91,36 +92,58 @@ def read_lines(path: Path, notes: Notes) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """What a whole file holds: ``plain`` UTF-8 without a byte order mark; any ``"``; all of them ``regular`` quotes."""
+    """What a whole file holds: ``utf8`` alone; any ``"``; all of them ``regular`` quotes; any ``\\"``; any ``''``."""
 
-    plain: bool
+    utf8: bool
     quotes: bool
     regular: bool
+    escaped: bool
+    singles: bool
 
 
 def scan(path: Path, notes: Notes, delimiter: str = ",") -> Scan:
-    """Look through a file once, about a second for a GB. Lines that are not UTF-8 are counted and the first named."""
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    quotes, regular, odd, before = False, True, False, b"\n"
-    try:
+    """Look through a file, about a second for a GB. Lines that are not UTF-8 are counted and the first named."""
+    utf8, quotes, regular, odd = _is_utf8(path, notes), False, True, False
+    escaped = singles = False
+    blocks = _blocks(path, utf8)
+    before, block = b"\n", next(blocks, b"").removeprefix(codecs.BOM_UTF8)
+    while block:
+        following = next(blocks, b"")
+        singles = singles or b"''" in before + block
+        if b'"' in block:
+            quotes = True
+            escaped = escaped or b'\\"' in before + block
+            regular = regular and _regular(before + block + (following[:1] or b"\n"), odd, delimiter)
+            odd ^= block.count(b'"') % 2 == 1
+        before, block = block[-1:], following
+    return Scan(utf8, quotes, regular and not odd, escaped, singles)
+
+
+def _blocks(path: Path, utf8: bool) -> Iterator[bytes]:
+    """The file in UTF-8, some MB at a time."""
+    if utf8:
         with open_bytes(path) as stream:
-            block = stream.read(_BLOCK)
-            marked = block.startswith((codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-            while block:
-                decoder.decode(block)
-                following = stream.read(_BLOCK)
-                if b'"' in block:
-                    quotes = True
-                    regular = regular and _regular(before + block + (following[:1] or b"\n"), odd, delimiter)
-                    odd ^= block.count(b'"') % 2 == 1
-                before, block = block[-1:], following
+            while block := stream.read(_BLOCK):
+                yield block
+    else:
+        with open_text(path) as text:
+            while part := text.read(_BLOCK):
+                yield part.encode()
+
+
+def _is_utf8(path: Path, notes: Notes) -> bool:
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    try:
+        for block in _blocks(path, utf8=True):
+            decoder.decode(block)
         decoder.decode(b"", final=True)
     except UnicodeDecodeError:
-        if marked:
-            return Scan(plain=False, quotes=True, regular=False)
-        _tell_lines(path, notes)
-        return Scan(plain=False, quotes=True, regular=False)
-    return Scan(plain=not marked, quotes=quotes, regular=regular and not odd)
+        with open_bytes(path) as stream:
+            marked = stream.read(2) in _UTF16
+        if not marked:
+            _tell_lines(path, notes)
+        return False
+    return True
 
 
 def _regular(text: bytes, inside: bool, delimiter: str) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import NoneType
 from typing import Any, Literal, TypeVar
@@ -30,6 +30,29 @@ def setting(default: Any, doc: str, *, unit: str = "", why: str = "", **bounds: 
     """
     about = {"unit": unit, "why": why}
     return Field(default, description=doc, json_schema_extra=about, **bounds)  # type: ignore[call-overload]
+
+
+def add_settings(cls: type[Settings], fields: Iterable[tuple[str, FieldInfo]], **kinds: Any) -> None:
+    """Give a component further fields, and other types to fields that it has, for parts that are registered later.
+
+    Raises ValueError for a field that is there already and means something else.
+    """
+    for name, field in (fields := list(fields)):
+        there = cls.model_fields.get(name, field)
+        if (there.default, there.description) != (field.default, field.description):
+            raise ValueError(f"{cls.__name__}.{name} is there already, as: {there.description}")
+    cls.model_fields.update(fields)
+    for name, kind in kinds.items():
+        cls.model_fields[name].annotation = kind
+    # pydantic compiles a section into those that hold it, so these are compiled again, too.
+    for one in (cls, *_derived(Settings)):
+        one.model_rebuild(force=True)
+
+
+def _derived(cls: type[Settings]) -> Iterator[type[Settings]]:
+    for one in cls.__subclasses__():
+        yield one
+        yield from _derived(one)
 
 
 def section(cls: type[Settings]) -> Any:

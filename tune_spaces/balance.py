@@ -5,6 +5,7 @@
 Hardware: 2 cores, two trials at a time. Minutes: about 60 on steam for 24 trials.
 """
 
+from bifair_dist.bilevel.weights.registry import RULES
 from bifair_dist.tuning.space import Choice, Range, Space
 
 SPACE = Space(
@@ -12,7 +13,7 @@ SPACE = Space(
     about="rule, rho, refresh and strength of the balance between groups",
     domains={
         # All rules that give groups weights by their losses or sizes; erm is the plain loss.
-        "balance.rule": Choice(("entropy", "entropy_mgda", "mgda", "group_dro", "reweight", "uniform")),
+        "balance.rule": Choice(tuple(name for name, rule in RULES.items() if name != "erm" and not rule.weighs_items)),
         # Share of the way to the nearest zero of a predicted loss; at 1 the entropy is not defined (design: .3 to .9).
         "balance.rho": Range(0.3, 0.9),
         # Steps between weights. 1 costs a backward pass a group and step; at 50 they outlive an epoch of small data.

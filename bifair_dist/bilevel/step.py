@@ -24,7 +24,7 @@ from bifair_dist.bilevel.gram import group_gram
 from bifair_dist.bilevel.hypergradient import Hypergradient, Loss
 from bifair_dist.bilevel.membership import Membership
 from bifair_dist.bilevel.weights.balance import GroupBalance, example_coefficients, group_losses
-from bifair_dist.bilevel.weights.ips import Ips
+from bifair_dist.bilevel.weights.items import ItemBalance
 from bifair_dist.labels import labelled
 from bifair_dist.model.backbone import Backbone
 from bifair_dist.model.batch import Batch
@@ -63,7 +63,7 @@ class BilevelStep:
     """The step as a function of a batch; state is in theta, `z`, the optimisers and the balance.
 
     theta: parameters by name (leaves). z: item rows held here [m, d], a leaf. `theta_optimizer` or `z_optimizer` None:
-    that level stands still. `outer_model` is the backbone of the outer loss, the inner one unless told. `ips` weights
+    that level stands still. `outer_model` is the backbone of the outer loss, the inner one unless told. `items` weights
     positives by item where there is no balance between groups.
     """
 
@@ -76,7 +76,7 @@ class BilevelStep:
     z_optimizer: torch.optim.Optimizer | None
     balance: GroupBalance | None = None
     membership: Membership | None = None
-    ips: Ips | None = None
+    items: ItemBalance | None = None
     method: str = "finite_difference"
     xi: float = 0.01
     eps: float = 0.01
@@ -110,8 +110,8 @@ class BilevelStep:
     def coefficients(self, batch: Batch, record: StepRecord | None = None) -> Tensor:
         """a_i of this place's slice, [b], so that L_fair = sum_i a_i l_i over all places."""
         b, like = batch.stop - batch.start, self.z
-        if self.ips is not None:
-            return self.ips.coefficients(batch).to(like)
+        if self.items is not None:
+            return self.items.coefficients(batch).to(like)
         if self.balance is None or self.membership is None or self.balance.strength == 0:
             return like.new_full((b,), 1.0 / batch.size)
         counts = self._counts(batch)

@@ -5,8 +5,8 @@ import sys
 from bifair_dist import command_line, settings, tracking_settings
 from bifair_dist.bilevel import settings as bilevel
 from bifair_dist.bilevel.settings import BilevelSettings
-from bifair_dist.bilevel.weights import settings as balance
-from bifair_dist.bilevel.weights.settings import BalanceSettings
+from bifair_dist.bilevel.weights import registry as balance
+from bifair_dist.bilevel.weights.registry import BalanceSettings
 from bifair_dist.command_line import parse
 from bifair_dist.data import settings as data
 from bifair_dist.data.settings import DataSettings

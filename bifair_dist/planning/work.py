@@ -5,10 +5,10 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass
 
+from bifair_dist.bilevel.weights.registry import RULES
 from bifair_dist.training.phases import Phase
 from bifair_dist.training.settings import TrainSettings
 
-GRAM_RULES = ("entropy", "entropy_mgda", "mgda")
 """Rules of the balance that need the groups' Gram matrix, and so a backward pass for each group."""
 
 
@@ -137,8 +137,8 @@ def work_of(settings: TrainSettings, sizes: Sizes, phase: Phase, workers: int) -
         follow=not fixed,
         masked=model.exclude_known,
         # ips weights positives by counts that stand still: nothing is recomputed.
-        balanced=phase.fair and balance.fairness_strength > 0 and balance.rule != "ips",
-        gram=balance.rule in GRAM_RULES,
+        balanced=phase.fair and balance.fairness_strength > 0 and not RULES[balance.rule].weighs_items,
+        gram=RULES[balance.rule].needs_gram,
         refresh=balance.refresh,
         exact=bilevel.hypergradient == "exact",
         xi=bilevel.xi,

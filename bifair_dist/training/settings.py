@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bifair_dist.bilevel.settings import BilevelSettings
-from bifair_dist.bilevel.weights.settings import BalanceSettings
+from bifair_dist.bilevel.weights.registry import BalanceSettings
 from bifair_dist.data.settings import DataSettings
 from bifair_dist.errors import UserError
 from bifair_dist.model.settings import ModelSettings

@@ -13,8 +13,8 @@ from bifair_dist.bilevel.finite_difference import least_eps
 from bifair_dist.bilevel.membership import Membership
 from bifair_dist.bilevel.step import BilevelStep, Places
 from bifair_dist.bilevel.weights.balance import GroupBalance
-from bifair_dist.bilevel.weights.ips import Ips
-from bifair_dist.bilevel.weights.registry import make_rule
+from bifair_dist.bilevel.weights.items import ItemBalance
+from bifair_dist.bilevel.weights.registry import rule_of
 from bifair_dist.errors import UserError
 from bifair_dist.model.alpharec import AlphaRec
 from bifair_dist.model.backbone import Backbone
@@ -74,10 +74,10 @@ def build_step(
     theta, places, theta_optimizer = _inner_level(phase, problem, low, state.theta, inner_group)
     state.theta = {name: p.detach() for name, p in theta.items()}
     state.z.requires_grad_(phase.train_z and not cached)
-    balance, ips = None, None
-    if membership is not None and settings.balance.rule == "ips":
-        counts = problem.ranking_model.graph.item_degree.squeeze(1)
-        ips = Ips.of(counts.cpu(), power=settings.balance.ips_power, strength=settings.balance.fairness_strength)
+    balance, items, rule = None, None, rule_of(settings.balance)
+    if membership is not None and rule.weighs_items:
+        counts = problem.ranking_model.graph.item_degree.squeeze(1).cpu()
+        items = ItemBalance(rule.item_weights(counts), settings.balance.fairness_strength)
     elif membership is not None:
         balance = _balance(settings, membership)
     bilevel = settings.bilevel
@@ -91,7 +91,7 @@ def build_step(
         z_optimizer=_z_optimizer(settings, state.z, phase.z_lr) if phase.train_z else None,
         balance=balance,
         membership=membership,
-        ips=ips,
+        items=items,
         method=bilevel.hypergradient,
         xi=bilevel.xi,
         eps=bilevel.eps,
@@ -137,16 +137,8 @@ def _in_low_precision(model: Backbone, settings: TrainSettings) -> Backbone:
 
 def _balance(settings: TrainSettings, membership: Membership) -> GroupBalance:
     s = settings.balance
-    rule = make_rule(
-        s.rule,
-        rho=s.rho,
-        entropy_floor=s.entropy_floor,
-        frank_wolfe_steps=s.frank_wolfe_steps,
-        entropy_lambda=s.entropy_lambda,
-        dro_step=s.dro_step,
-    )
     return GroupBalance(
-        rule,
+        rule_of(s),
         strength=s.fairness_strength,
         refresh_every=s.refresh,
         average=s.average,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from world import Case
 
+from bifair_dist.bilevel.weights.registry import RULES
 from bifair_dist.planning.traffic import step_traffic
-from bifair_dist.planning.work import GRAM_RULES, Work
+from bifair_dist.planning.work import Work
 
 
 def work_of_case(case: Case, size: int, element: int) -> Work:
@@ -16,7 +17,7 @@ def work_of_case(case: Case, size: int, element: int) -> Work:
         d=case.k if ids else case.d, h=case.h, k=case.k, batch=case.batch_size, negatives=case.negatives,
         n_groups=case.n_groups, linear=case.projector == "linear",
         shared=case.shared, follow=case.users == "follow" and not ids, balanced=case.strength > 0,
-        gram=case.rule in GRAM_RULES,
+        gram=RULES[case.rule].needs_gram,
         refresh=case.refresh, exact=case.method == "exact", xi=case.xi, inner_steps=case.inner_steps,
         train_theta=case.train_theta, train_z=case.train_z, element=element,
         layers=case.layers, ids=ids, own_rows=ids and case.layers > 0,  # world.py's l2 is above 0

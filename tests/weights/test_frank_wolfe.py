@@ -5,10 +5,10 @@ import pytest
 from scipy.optimize import minimize
 from weights_problems import KINDS, problem
 
-from bifair_dist.bilevel.weights.entropy import Entropy, entropy_gradient, look_ahead, predicted_entropy
-from bifair_dist.bilevel.weights.entropy_mgda import EntropyMgda
 from bifair_dist.bilevel.weights.frank_wolfe import frank_wolfe
-from bifair_dist.bilevel.weights.mgda import Mgda
+from bifair_dist.bilevel.weights.rules.entropy import Entropy, entropy_gradient, look_ahead, predicted_entropy
+from bifair_dist.bilevel.weights.rules.entropy_mgda import EntropyMgda
+from bifair_dist.bilevel.weights.rules.mgda import Mgda
 
 SIZES = (2, 3, 5, 9)
 MANY_STEPS = 3000

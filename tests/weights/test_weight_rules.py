@@ -14,6 +14,7 @@ from bifair_dist.bilevel.weights.registry import RULES, make_rule
 from bifair_dist.bilevel.weights.rule import RuleContext
 from bifair_dist.errors import UserError
 
+OF_GROUPS = sorted(name for name, rule in RULES.items() if not rule.weighs_items)
 SOLVED = ("entropy", "mgda", "entropy_mgda")
 
 
@@ -22,7 +23,7 @@ def weights(name, losses, gram, ctx=None, **options):
     return make_rule(name, **options)(losses, torch.as_tensor(gram), ctx or context(len(losses)))
 
 
-@given(st.sampled_from(sorted(RULES)), st.integers(1, 8), st.sampled_from(KINDS), st.integers(0, 10_000))
+@given(st.sampled_from(OF_GROUPS), st.integers(1, 8), st.sampled_from(KINDS), st.integers(0, 10_000))
 @settings(max_examples=150, deadline=None)
 def test_every_rule_returns_a_point_of_the_simplex(name, n, kind, seed):
     losses, gram = problem(seed, n, kind, 0.1, 8.0)
@@ -31,7 +32,7 @@ def test_every_rule_returns_a_point_of_the_simplex(name, n, kind, seed):
     assert (w >= 0).all() and w.sum().item() == pytest.approx(1.0, abs=1e-12)
 
 
-@pytest.mark.parametrize("name", sorted(RULES))
+@pytest.mark.parametrize("name", OF_GROUPS)
 def test_output_has_the_dtype_of_the_losses(name):
     losses, gram = problem(0, 4, "independent")
     w = weights(name, torch.tensor(losses, dtype=torch.float32), torch.tensor(gram, dtype=torch.float32))
@@ -39,7 +40,7 @@ def test_output_has_the_dtype_of_the_losses(name):
     assert w.numpy() == pytest.approx(weights(name, losses, gram).numpy(), abs=2e-4)
 
 
-@pytest.mark.parametrize("name", sorted(RULES))
+@pytest.mark.parametrize("name", OF_GROUPS)
 def test_permuting_groups_permutes_weights(name):
     for kind in KINDS:
         if kind == "low_rank" and name in ("entropy", "mgda"):
@@ -201,7 +202,7 @@ def test_settings_of_other_rules_are_left_out():
 
 
 def test_unknown_names_say_the_nearest():
-    with pytest.raises(UserError, match="did you mean 'group_dro'"):
+    with pytest.raises(UserError, match="did you mean group_dro"):
         make_rule("groupdro")
-    with pytest.raises(UserError, match="did you mean 'dro_step'"):
+    with pytest.raises(UserError, match="did you mean dro_step"):
         make_rule("uniform", dro_stepp=1.0)

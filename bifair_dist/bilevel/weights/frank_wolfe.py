@@ -17,10 +17,21 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from bifair_dist.settings import setting
+
 Vector = NDArray[np.float64]
 
 _LINE_SEARCH_STEPS = 60
 _TIE = 1e-3  # slopes closer than this share of their range count as equal
+
+STEPS: int = setting(
+    20,
+    "most Frank-Wolfe iterations (T)",
+    unit="iterations",
+    why="more than the usual number of groups",
+    ge=1,
+)
+"""The setting of every rule that is solved here."""
 
 
 @dataclass(frozen=True, slots=True)

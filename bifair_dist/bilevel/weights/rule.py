@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
+
+from bifair_dist.settings import Settings
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,26 +29,35 @@ class RuleContext:
     streamed: Tensor
 
 
-class WeightRule(Protocol):
-    """Weights of the groups' losses in L_fair = sum_k w_k L_k. A rule is stateless and knows nothing of absent groups.
+class WeightRule(Settings):
+    """Weights of the groups' losses in L_fair = sum_k w_k L_k: a component that owns its settings.
 
-    Called with losses [G] (each >= 0), `gram` [G, G] with K_ij = g_i . g_j of the summed gradients (None unless
-    `needs_gram`) and the context; returns [G] on the simplex in the dtype and on the device of `losses`.
+    A rule keeps no state over steps and knows nothing of absent groups. `source` names the paper. A rule that weighs
+    items instead of groups (`weighs_items`) is asked by `item_weights` and not called.
     """
 
     name: ClassVar[str]
-    needs_gram: ClassVar[bool]
+    source: ClassVar[str]
+    needs_gram: ClassVar[bool] = False
+    weighs_items: ClassVar[bool] = False
 
     def __call__(self, losses: Tensor, gram: Tensor | None, context: RuleContext) -> Tensor:
-        """Weights for these losses."""
-        ...
+        """Weights [G] on the simplex, in the dtype and on the device of `losses` [G] (each >= 0).
+
+        `gram` [G, G] has K_ij = g_i . g_j of the summed gradients; None unless `needs_gram`.
+        """
+        raise NotImplementedError
+
+    def item_weights(self, counts: Tensor) -> Tensor:
+        """Weight of each item's positives, float64 [N] > 0, from the training positives of each item, int [N]."""
+        raise NotImplementedError
 
 
 def to_float64(what: str, tensor: Tensor | None) -> NDArray[np.float64]:
     """`tensor` as numpy float64; ValueError if it is missing or holds nan or infinity (training has diverged)."""
     if tensor is None:
         raise ValueError(f"this weighting rule needs the {what}")
-    array = tensor.detach().to(device="cpu", dtype=torch.float64).numpy()
+    array = tensor.detach().double().cpu().numpy()
     if not np.isfinite(array).all():
         raise ValueError(f"the {what} hold nan or infinity: training has diverged, lower the learning rates")
     return array
@@ -53,12 +65,12 @@ def to_float64(what: str, tensor: Tensor | None) -> NDArray[np.float64]:
 
 def to_weights(weights: NDArray[np.float64], like: Tensor) -> Tensor:
     """Numpy weights as a tensor with the dtype and device of `like`."""
-    return torch.from_numpy(weights).to(device=like.device, dtype=like.dtype)
+    return like.new_tensor(weights)
 
 
 def normalised(weights: Tensor) -> Tensor:
     """`weights` [G] >= 0 scaled to sum 1; uniform where they are all zero."""
     total = weights.sum()
     if total <= 0:
-        return torch.full_like(weights, 1.0 / len(weights))
+        return weights.new_full(weights.shape, 1.0 / len(weights))
     return weights / total

@@ -9,27 +9,35 @@ orders of magnitude.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-from torch import Tensor
 
-from bifair_dist.bilevel.weights.frank_wolfe import Solution, Vector, frank_wolfe
-from bifair_dist.bilevel.weights.rule import RuleContext, to_float64, to_weights
+from bifair_dist.bilevel.weights.frank_wolfe import STEPS, Solution, Vector, frank_wolfe
+from bifair_dist.bilevel.weights.rule import RuleContext, WeightRule, to_float64, to_weights
+from bifair_dist.settings import setting
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EntropyMgda:
+class EntropyMgda(WeightRule):
     """Least norm of the summed gradient plus negative entropy of the weights.
 
     `entropy_lambda` > 0, in mean squared gradient norms; `frank_wolfe_steps`: most iterations (T).
     """
 
     name: ClassVar[str] = "entropy_mgda"
+    source: ClassVar[str] = "Sener & Koltun, NeurIPS 2018, with an entropy term of ours"
     needs_gram: ClassVar[bool] = True
-    entropy_lambda: float = 0.1
-    frank_wolfe_steps: int = 20
+    entropy_lambda: float = setting(
+        0.1,
+        "entropy_mgda: weight of the entropy against the gradients' norm",
+        unit="mean squared gradient norm",
+        why="keeps every group's weight off zero",
+        gt=0,
+    )
+    frank_wolfe_steps: int = STEPS
 
     def __call__(self, losses: Tensor, gram: Tensor | None, context: RuleContext) -> Tensor:
         """Weights [G]; `gram` is required, losses only give dtype and device."""

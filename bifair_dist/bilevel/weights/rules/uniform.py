@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-import torch
-from torch import Tensor
+from bifair_dist.bilevel.weights.rule import RuleContext, WeightRule
 
-from bifair_dist.bilevel.weights.rule import RuleContext
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Uniform:
+class Uniform(WeightRule):
     """The same weight for every group, whatever its size or loss."""
 
     name: ClassVar[str] = "uniform"
-    needs_gram: ClassVar[bool] = False
+    source: ClassVar[str] = "equal weights, the control"
 
     def __call__(self, losses: Tensor, gram: Tensor | None, context: RuleContext) -> Tensor:
         """Weights [G]."""
-        return torch.full_like(losses, 1.0 / len(losses))
+        return losses.new_full(losses.shape, 1.0 / len(losses))

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from bifair_dist.settings import Settings, setting
-
-Rule = Literal["entropy", "entropy_mgda", "mgda", "group_dro", "streaming_dro", "reweight", "uniform", "erm", "ips"]
 
 
 class BalanceSettings(Settings):
@@ -15,7 +11,7 @@ class BalanceSettings(Settings):
     group: str = setting(
         "genre", "group table of the dataset that training balances", unit="name", why="the default dataset has it"
     )
-    rule: Rule = setting(
+    rule: str = setting(
         "entropy",
         "how weights follow from the groups' losses and gradients; ips weights items by popularity and knows no groups",
         why="the paper's; erm is the plain loss",
@@ -45,57 +41,13 @@ class BalanceSettings(Settings):
         ge=0,
         le=1,
     )
-    rho: float = setting(
-        0.5,
-        "entropy: look-ahead, as a share of the largest at which no predicted loss can turn negative",
-        unit="share",
-        why="a real learning rate in its place puts all weight on one group",
-        gt=0,
-        lt=1,
-    )
-    entropy_floor: float = setting(
-        0.5,
-        "entropy: least weight of a group, as a share of an even weight; 0: the bare rule",
-        unit="share",
-        why="without it the optimum is often a vertex, which ignores all groups but one",
-        ge=0,
-        lt=1,
-    )
-    frank_wolfe_steps: int = setting(
-        20,
-        "most Frank-Wolfe iterations (T)",
-        unit="iterations",
-        why="more than the usual number of groups",
-        ge=1,
-    )
-    entropy_lambda: float = setting(
-        0.1,
-        "entropy_mgda: weight of the entropy against the gradients' norm",
-        unit="mean squared gradient norm",
-        why="keeps every group's weight off zero",
-        gt=0,
-    )
-    dro_step: float = setting(
-        0.1,
-        "group_dro, streaming_dro: step of the exponential weights",
-        unit="per unit of loss",
-        gt=0,
-        why="reacts within tens of recomputations",
-    )
     stream_rate: float = setting(
         0.1,
-        "streaming_dro: share of the present loss in the running average of a group's losses",
+        "share of the present loss in the running average of a group's losses, which streaming_dro weighs by",
         unit="share",
         why="that of Acharya et al. (ECIR 2025)",
         gt=0,
         le=1,
-    )
-    ips_power: float = setting(
-        0.5,
-        "ips: an item's propensity is its share of the most popular item's positives, to this power",
-        unit="power",
-        why="Saito et al.'s (WSDM 2020)",
-        ge=0,
     )
     refresh: int = setting(
         10,

@@ -5,20 +5,19 @@ Exactly so where every positive is in one group; with several groups or none it 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from torch import Tensor
+from bifair_dist.bilevel.weights.rule import RuleContext, WeightRule, normalised
 
-from bifair_dist.bilevel.weights.rule import RuleContext, normalised
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Erm:
+class Erm(WeightRule):
     """Weights by batch share: no balancing."""
 
     name: ClassVar[str] = "erm"
-    needs_gram: ClassVar[bool] = False
+    source: ClassVar[str] = "empirical risk, the control"
 
     def __call__(self, losses: Tensor, gram: Tensor | None, context: RuleContext) -> Tensor:
         """Weights [G] from `context.counts`."""

@@ -8,23 +8,24 @@ published.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-from torch import Tensor
 
-from bifair_dist.bilevel.weights.frank_wolfe import Solution, Vector, frank_wolfe
-from bifair_dist.bilevel.weights.rule import RuleContext, to_float64, to_weights
+from bifair_dist.bilevel.weights.frank_wolfe import STEPS, Solution, Vector, frank_wolfe
+from bifair_dist.bilevel.weights.rule import RuleContext, WeightRule, to_float64, to_weights
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mgda:
+class Mgda(WeightRule):
     """Least norm of the summed gradient. `frank_wolfe_steps`: most iterations (T)."""
 
     name: ClassVar[str] = "mgda"
+    source: ClassVar[str] = "Desideri 2012; Sener & Koltun, NeurIPS 2018, equation 3"
     needs_gram: ClassVar[bool] = True
-    frank_wolfe_steps: int = 20
+    frank_wolfe_steps: int = STEPS
 
     def __call__(self, losses: Tensor, gram: Tensor | None, context: RuleContext) -> Tensor:
         """Weights [G]; `gram` is required, losses only give dtype and device."""

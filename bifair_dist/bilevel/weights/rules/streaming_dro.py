@@ -11,23 +11,21 @@ paper; there a group absent from a batch counts as one of loss 0, here its avera
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from torch import Tensor
-
-from bifair_dist.bilevel.weights.group_dro import GroupDro
 from bifair_dist.bilevel.weights.rule import RuleContext
+from bifair_dist.bilevel.weights.rules.group_dro import GroupDro
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StreamingDro:
+class StreamingDro(GroupDro):
     """Multiplicative ascent on averaged losses. `dro_step`: s, per unit of loss."""
 
     name: ClassVar[str] = "streaming_dro"
-    needs_gram: ClassVar[bool] = False
-    dro_step: float = 0.1
+    source: ClassVar[str] = "Wen et al., WWW 2022, after Acharya et al., ECIR 2025 (arXiv 2501.18117)"
 
     def __call__(self, losses: Tensor, gram: Tensor | None, context: RuleContext) -> Tensor:
         """Weights [G] from `context.previous` and `context.streamed`."""
-        return GroupDro(dro_step=self.dro_step)(context.streamed.to(losses), gram, context)
+        return super().__call__(context.streamed.to(losses), gram, context)

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from torch import Tensor
+from bifair_dist.bilevel.weights.rule import RuleContext, WeightRule, normalised
 
-from bifair_dist.bilevel.weights.rule import RuleContext, normalised
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reweight:
+class Reweight(WeightRule):
     """Small groups count for more; fixed over training."""
 
     name: ClassVar[str] = "reweight"
-    needs_gram: ClassVar[bool] = False
+    source: ClassVar[str] = "the Reweight baseline of BiFair (arXiv 2507.04294)"
 
     def __call__(self, losses: Tensor, gram: Tensor | None, context: RuleContext) -> Tensor:
         """Weights [G] from `context.catalogue_sizes` (a group of size 0 counts as size 1)."""

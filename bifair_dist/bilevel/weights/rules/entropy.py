@@ -23,18 +23,19 @@ search with equal preferences (Mahapatra & Rajan, ICML 2020).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-from torch import Tensor
 
-from bifair_dist.bilevel.weights.frank_wolfe import Solution, Vector, frank_wolfe
-from bifair_dist.bilevel.weights.rule import RuleContext, to_float64, to_weights
+from bifair_dist.bilevel.weights.frank_wolfe import STEPS, Solution, Vector, frank_wolfe
+from bifair_dist.bilevel.weights.rule import RuleContext, WeightRule, to_float64, to_weights
+from bifair_dist.settings import setting
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entropy:
+class Entropy(WeightRule):
     """Maximise the entropy of the predicted loss shares.
 
     `rho` in (0, 1): look-ahead as a share of the longest admissible; `entropy_floor` in [0, 1): least weight of a
@@ -42,10 +43,25 @@ class Entropy:
     """
 
     name: ClassVar[str] = "entropy"
+    source: ClassVar[str] = "BiFair (arXiv 2507.04294), section 3.3"
     needs_gram: ClassVar[bool] = True
-    rho: float = 0.5
-    entropy_floor: float = 0.5
-    frank_wolfe_steps: int = 20
+    rho: float = setting(
+        0.5,
+        "entropy: look-ahead, as a share of the largest at which no predicted loss can turn negative",
+        unit="share",
+        why="a real learning rate in its place puts all weight on one group",
+        gt=0,
+        lt=1,
+    )
+    entropy_floor: float = setting(
+        0.5,
+        "entropy: least weight of a group, as a share of an even weight; 0: the bare rule",
+        unit="share",
+        why="without it the optimum is often a vertex, which ignores all groups but one",
+        ge=0,
+        lt=1,
+    )
+    frank_wolfe_steps: int = STEPS
 
     def __call__(self, losses: Tensor, gram: Tensor | None, context: RuleContext) -> Tensor:
         """Weights [G]; `gram` is required. Uniform where no weights change the predicted losses (zero gradients)."""

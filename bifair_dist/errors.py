@@ -25,6 +25,10 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {found[0]}?" if found else ""
 
 
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C, `kill` or `ray job stop`. The message is one line that says how to go on."""
+
+
 def inside(name: object, source: str) -> str:
     """A file name that a manifest gives, refused where it leads out of the manifest's folder. Raises `UserError`."""
     path = PurePath(str(name))
@@ -34,10 +38,13 @@ def inside(name: object, source: str) -> str:
 
 
 def run_job(main: Callable[[], int | None]) -> None:
-    """Run an entry point and exit the process: 0 on success, 2 with one line on stderr for a `UserError`.
+    """Run an entry point and exit the process: 0 on success, 2 with one line on stderr for a `UserError`, 130 with one
+    line after Ctrl-C, `kill` or `ray job stop`.
 
     Anything else keeps its traceback, because it is a fault of the program and not of its user.
     """
+    for number in (signal.SIGTERM, signal.SIGINT):  # alike, also where a shell's `&` has had Ctrl-C ignored
+        signal.signal(number, signal.default_int_handler)
     try:
         code = _ended(main)
         sys.stdout.flush()  # here, where a reader that has gone is still told apart; at the interpreter's end it is not
@@ -60,8 +67,9 @@ def _ended(main: Callable[[], int | None]) -> int | str | None:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("error: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one would only put a stack behind the line
+        print(str(stop) or "interrupted", file=sys.stderr)
         return 130
 
 

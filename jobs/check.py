@@ -27,7 +27,7 @@ def hypergradient(arguments: list[str]) -> None:
     """Print the table of the finite difference's accuracy."""
     settings = parse(TrainSettings(), arguments, __doc__ or "")
     from bifair_dist.training.hypergradient_check import check_hypergradient, table
-    from bifair_dist.training.launch import with_data
+    from bifair_dist.training.inputs import with_data
 
     settings = with_data(override(settings, {"cluster.launcher": "inline"}))
     print(table(check_hypergradient(settings), settings))

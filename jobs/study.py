@@ -12,7 +12,6 @@ hours: the heads of the files in jobs/studies.
 
 from __future__ import annotations
 
-import signal
 import sys
 from pathlib import Path
 
@@ -26,9 +25,6 @@ from bifair_dist.study.settings import StudySettings
 def main() -> None:
     """Read the settings, then run the study."""
     settings = parse(StudySettings(), description=__doc__ or "")
-    # `kill`, `ray job stop` and Ctrl-C alike, also where a shell's `&` has had Ctrl-C ignored: end the trainings, tell.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.default_int_handler)
     from bifair_dist.study.study import run_study
 
     run_study(settings)

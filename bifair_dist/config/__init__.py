@@ -27,10 +27,10 @@ from bifair_dist.training import cached_settings, checkpoint_settings, cluster_s
 from bifair_dist.training import settings as train
 from bifair_dist.training.cached_settings import CachedSettings
 from bifair_dist.training.checkpoint_settings import CheckpointSettings
-from bifair_dist.training.cluster_settings import ClusterSettings
 from bifair_dist.training.settings import TrainSettings
 from bifair_dist.training.training_settings import TrainingSettings
 from bifair_dist.tuning import settings as tune
+from bifair_dist.workers.settings import ClusterSettings
 
 for _name, _module in {
     "balance": balance,

@@ -22,7 +22,7 @@ from bifair_dist.study.page import write_study_page
 from bifair_dist.study.results import Entry, entries_of, markdown, write_trials
 from bifair_dist.study.runner import Runner
 from bifair_dist.study.settings import StudySettings
-from bifair_dist.training.launch import with_data
+from bifair_dist.training.inputs import with_data
 from bifair_dist.training.settings import TrainSettings
 
 

@@ -12,8 +12,8 @@ from bifair_dist.settings import Settings, section
 from bifair_dist.tracking_settings import TrackingSettings
 from bifair_dist.training.cached_settings import CachedSettings
 from bifair_dist.training.checkpoint_settings import CheckpointSettings
-from bifair_dist.training.cluster_settings import ClusterSettings
 from bifair_dist.training.training_settings import TrainingSettings
+from bifair_dist.workers.settings import ClusterSettings
 
 
 class TrainSettings(Settings):

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
 
 from bifair_dist.errors import UserError
 from bifair_dist.model.id_embeddings import IdEmbeddings
@@ -29,47 +27,31 @@ from bifair_dist.training.settings import TrainSettings
 from bifair_dist.training.snapshot import Position
 from bifair_dist.training.steps import State, settle_strategy
 from bifair_dist.training.trainer import Trainer
+from bifair_dist.workers.worker import Worker
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a worker runs: its process group (None: alone), a second one for DDP, its device."""
-
-    group: dist.ProcessGroup | None
-    inner_group: dist.ProcessGroup | None
-    device: torch.device
-
-
-def train_worker(
-    settings: TrainSettings,
-    folder: Path,
-    place: Place,
-    owner: Owner,
-    *,
-    report: Callable[[dict[str, float]], None] | None = None,
-    echo: bool = True,
-) -> Metrics:
-    """Train on this worker, together with the others of `place.group`; returns the content of `metrics.json`.
+def train_worker(settings: TrainSettings, folder: Path, owner: Owner, worker: Worker) -> Metrics:
+    """Train on this worker, together with the others of its group; returns the content of `metrics.json`.
 
     Goes on from the last complete checkpoint of the run folder, where there is one.
 
     Args:
         settings: with absolute paths to a dataset and to representations.
         folder: the run folder; it exists, on storage that all workers see.
-        place: process groups and device.
         owner: the driver's record in the run folder; where another one stands there, this worker writes nothing more.
-        report: called on every worker with the main metrics of each validation.
-        echo: print the lines of `train.log` as well.
+        worker: process groups and device; its `report` gets the main metrics of each validation, and where it is seen
+            the lines of `train.log` are printed as well.
     """
     torch.set_num_threads(settings.cluster.threads)
-    comm = Comm(place.group)
+    comm = Comm(worker.group)
     with open_tracker(settings.tracking, folder, comm.rank) as tracker:
         tracker.params(flatten(settings))
         named = flatten(settings)
         tracker.inputs({key: (named[key], sha) for key, sha in Run(folder).provenance.data.items() if sha})
-        log = RunLog(folder, comm.rank, tracker, report, echo, fence=lambda: check_fence(folder, owner.token))
+        fence = partial(check_fence, folder, owner.token)
+        log = RunLog(folder, comm.rank, tracker, worker.report, worker.seen, fence)
         try:
-            return _train(settings, place, comm, log, owner.attempt)
+            return _train(settings, worker, comm, log, owner.attempt)
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
@@ -79,9 +61,9 @@ def train_worker(
             ) from None
 
 
-def _train(settings: TrainSettings, place: Place, comm: Comm, log: RunLog, attempt: int) -> Metrics:
-    settings = settle_strategy(settings, comm, place.device, log.say)
-    problem = load_problem(settings, comm, place.device)
+def _train(settings: TrainSettings, worker: Worker, comm: Comm, log: RunLog, attempt: int) -> Metrics:
+    settings = settle_strategy(settings, comm, worker.device, log.say)
+    problem = load_problem(settings, comm, worker.device)
     z = problem.first_z()
     state = State(problem.first_theta(z.shape[1]), z)
     if settings.model.users == "frozen":
@@ -102,7 +84,7 @@ def _train(settings: TrainSettings, place: Place, comm: Comm, log: RunLog, attem
         attempt=attempt,
         fence=log.fence,
     )
-    trainer = Trainer(problem, state, evaluator, checkpoints, log.report, place.inner_group)
+    trainer = Trainer(problem, state, evaluator, checkpoints, log.report, worker.inner_group)
     saved = checkpoints.newest(log.say)
     phases = phases_of(settings)
     if saved is not None:

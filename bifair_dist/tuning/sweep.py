@@ -13,7 +13,8 @@ from bifair_dist.runs import Run
 from bifair_dist.settings import flatten, override
 from bifair_dist.tracking import Tracker, close_tracker, open_tracker, tag_run
 from bifair_dist.training.identity import identity
-from bifair_dist.training.launch import train, with_data
+from bifair_dist.training.inputs import with_data
+from bifair_dist.training.launch import train
 from bifair_dist.training.phases import phases_of
 from bifair_dist.training.run_folder import MAY_CHANGE
 from bifair_dist.training.settings import TrainSettings

@@ -21,7 +21,8 @@ from bifair_dist.bilevel.step import BilevelStep, StepRecord
 from bifair_dist.settings import load, override
 from bifair_dist.training.lease import Owner
 from bifair_dist.training.settings import TrainSettings
-from bifair_dist.training.worker import Place, train_worker
+from bifair_dist.training.worker import train_worker
+from bifair_dist.workers.worker import Worker
 
 
 class Cut(BaseException):
@@ -91,11 +92,11 @@ def _worker(
 ) -> None:
     limit = timedelta(seconds=60)
     dist.init_process_group("gloo", init_method=f"file://{init}", rank=rank, world_size=size, timeout=limit)
-    place = Place(dist.group.WORLD, dist.new_group(), torch.device("cpu"))
+    worker = Worker(dist.group.WORLD, dist.new_group(), torch.device("cpu"), seen=False)
     settings = override(load(TrainSettings(), Path(folder) / "config.yaml"), {**changes, "cluster.workers": size})
     try:
         with cut_after(steps):
-            train_worker(settings, Path(folder), place, owner(attempt), echo=False)
+            train_worker(settings, Path(folder), owner(attempt), worker)
     except Cut:
         pass
     finally:

@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 def faulty_worker(config: dict[str, Any]) -> None:
     """A Ray Train worker that fails as planned."""
     from bifair_dist.bilevel.step import BilevelStep
-    from bifair_dist.training.ray_launch import ray_worker
+    from bifair_dist.workers.ray_train import _ray_worker
 
     plan = json.loads(Path(config["plan"]).read_text())
     import ray.train
@@ -42,7 +42,7 @@ def faulty_worker(config: dict[str, Any]) -> None:
             return whole(self, *arguments)
 
         setattr(BilevelStep, "__call__", step)  # noqa: B010 - an assignment does not pass the type checker
-    ray_worker(config)
+    _ray_worker(config)
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ from small_runs import Small, quick, run
 from bifair_dist.errors import UserError
 from bifair_dist.parallel import deepspeed_setup
 from bifair_dist.settings import override
-from bifair_dist.training.launch import with_data
+from bifair_dist.training.inputs import with_data
 from bifair_dist.training.run_folder import open_run_folder
 from bifair_dist.training.settings import TrainSettings
 

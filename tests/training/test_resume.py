@@ -12,7 +12,7 @@ from small_runs import Small, quick, run
 from bifair_dist.command_line import parse
 from bifair_dist.errors import UserError
 from bifair_dist.settings import override
-from bifair_dist.training.launch import with_data
+from bifair_dist.training.inputs import with_data
 from bifair_dist.training.run_folder import open_run_folder
 from bifair_dist.training.settings import TrainSettings
 

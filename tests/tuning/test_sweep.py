@@ -18,7 +18,7 @@ import pytest
 from small_runs import Small, command_line, make_small, quick
 
 from bifair_dist.settings import load, override
-from bifair_dist.training.launch import with_data
+from bifair_dist.training.inputs import with_data
 from bifair_dist.training.settings import TrainSettings
 from bifair_dist.tuning.sweep import baseline
 

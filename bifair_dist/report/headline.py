@@ -9,10 +9,10 @@ Interval = list[float] | None
 
 
 def headline(run: dict[str, Any]) -> list[str]:
-    """The sentence to read first, then those with its figures, about one run (an entry of report.json).
+    """The sentences to read first, then those with their figures, about one run (an entry of report.json).
 
-    Accuracy, the worst-served group (before) and inequality. A change counts where its interval leaves out zero;
-    otherwise the sentence says that it is not clear.
+    First every clear loss, of any accuracy figure and any group table; then recall, the worst-served group (before)
+    and inequality. A change is clear where its interval leaves out zero; otherwise the sentence says that it is not.
     """
     after, before, table = run["test"], (run["before"] or {}).get("test"), run["group"]
     metric = next(name for name in after if name.startswith("recall@"))
@@ -34,10 +34,51 @@ def headline(run: dict[str, Any]) -> list[str]:
     if old.get("cv") is not None and groups["cv"] is not None:
         what, short = f"inequality among the groups of {table}", f"CV of {table} (lower is fairer)"
         found.append((what, short, old["cv"], groups["cv"], inside.get("cv"), ("fell by", "rose by")))
-    phrases = [f"{what} {_verb(b, a, ends, verbs)}" for what, _, b, a, ends, verbs in found]
+    losses = clear_losses(before, after, changes, table)
+    first = f"Clear losses: {'; '.join(losses)}. " if losses else ""
+    told = [_upper(metric)] if _below(changes.get(metric)) else []
+    told += [f"inequality among the groups of {table}"] if _above(inside.get("cv")) else []
+    phrases = [f"{what} {_verb(b, a, ends, verbs)}" for what, _, b, a, ends, verbs in found if what not in told]
     details = [f"{name}: {_detail(b, a, ends)}." for _, name, b, a, ends, _ in found]
-    lead = phrases[0] if len(phrases) == 1 else f"{', '.join(phrases[:-1])}, and {phrases[-1]}"
-    return [f"{lead}.", *details, *_sides(table, there, known, inside.get("utility", {}))]
+    lead = f"{', '.join(phrases[:-1])}, and {phrases[-1]}" if len(phrases) > 2 else " and ".join(phrases)
+    return [
+        f"{first}{_capital(lead)}.".removesuffix(" ."),
+        *details,
+        *_sides(table, there, known, inside.get("utility", {})),
+    ]
+
+
+def clear_losses(before: dict[str, Any], after: dict[str, Any], changes: dict[str, Any], table: str) -> list[str]:
+    """`NDCG@20 fell by 7.0 %` for each figure whose change's interval lies on the bad side of zero, `table` first.
+
+    Accuracy and every table's MIN should not fall, and no table's CV rise. Without lists of the state before there are
+    no intervals, and nothing is clear.
+    """
+    lost = [
+        f"{_upper(name)} {_fell(before[name], after[name])}"
+        for name in after
+        if "@" in name and _below(changes.get(name))
+    ]
+    for name in sorted(after["groups"], key=lambda other: other != table):
+        then, now = before["groups"].get(name, {}), after["groups"][name]
+        inside = changes.get("groups", {}).get(name, {})
+        if _below(inside.get("min")):
+            lost.append(f"MIN of {name} {_fell(then['min'], now['min'])}")
+        if _above(inside.get("cv")):
+            lost.append(f"CV of {name} rose by {_percent(now['cv'] / then['cv'] - 1).lstrip('+')}")
+    return lost
+
+
+def _below(interval: Interval) -> bool:
+    return interval is not None and interval[1] < 0
+
+
+def _above(interval: Interval) -> bool:
+    return interval is not None and interval[0] > 0
+
+
+def _fell(before: float, after: float) -> str:
+    return f"fell by {_percent(1 - after / before).lstrip('+')}" if after else "fell to 0"
 
 
 def _verb(before: float, after: float, interval: Interval, verbs: tuple[str, str]) -> str:
@@ -86,7 +127,11 @@ def _spread(table: str, known: Mapping[str, float]) -> str:
 
 
 def _upper(metric: str) -> str:
-    return metric[0].upper() + metric[1:]
+    return metric.replace("ndcg", "NDCG") if metric.startswith("ndcg") else _capital(metric)
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _percent(share: float) -> str:

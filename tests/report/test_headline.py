@@ -34,8 +34,8 @@ def test_clear_changes() -> None:
     clear = change([-0.02, -0.001], [-0.3, -0.1], A=[0.4, 0.9], B=[-0.3, -0.05], C=[-0.1, 0.1])
     lead, *details = headline(entry(BEFORE, AFTER, clear))
     assert lead == (
-        "Recall@20 fell by 1.0 %, the worst-served genre (A) gained 60 %, and inequality among the groups of genre "
-        "fell by 20 %."
+        "Clear losses: Recall@20 fell by 1.0 %. The worst-served genre (A) gained 60 % and inequality among the groups "
+        "of genre fell by 20 %."
     )
     assert details == [
         "Recall@20: from 0.2000 to 0.1980, -1.0 % (95 % interval -2.0 % to -0.1 %).",
@@ -43,6 +43,34 @@ def test_clear_changes() -> None:
         "CV of genre (lower is fairer): from 0.5000 to 0.4000, -20 % (95 % interval -30 % to -10 %).",
         "Of 3 groups of genre, 1 clearly gained, 1 clearly lost: B (-20 %).",
     ]
+
+
+def test_every_clear_loss_is_said_first_also_of_what_was_not_balanced() -> None:
+    """Recall did not clearly change; NDCG did, and another table's worst groups are not served at all any more."""
+    before, after = (
+        {
+            "recall@20": 0.2, "ndcg@20": ndcg, "hit_ratio@20": 0.5,
+            "groups": {
+                "popularity": {"utility": {"head": 0.3, "tail": least}, "cv": cv, "min": least},
+                "genre": {"utility": {"A": 0.1, "B": 0.2}, "cv": 0.3, "min": 0.1},
+            },
+        }
+        for ndcg, least, cv in ((0.1, 0.02, 0.5), (0.093, 0.0, 0.8))
+    )  # fmt: skip
+    changed = {
+        "recall@20": [-0.02, 0.01], "ndcg@20": [-0.09, -0.05], "hit_ratio@20": [0.01, 0.02],
+        "groups": {
+            "popularity": {"cv": [0.5, 0.7], "min": [-1.0, -1.0], "utility": {}},
+            "genre": {"cv": [-0.1, 0.1], "min": [-0.1, 0.1], "utility": {"A": [-0.1, 0.1], "B": [-0.1, 0.1]}},
+        },
+    }  # fmt: skip
+    lead = headline(entry(before, after, changed))[0]
+    assert lead.startswith(
+        "Clear losses: NDCG@20 fell by 7.0 %; MIN of popularity fell to 0; CV of popularity rose by 60 %. "
+    )
+    assert "Recall@20 did not clearly change" in lead
+    fine = {**changed, "ndcg@20": [-0.09, 0.001], "groups": {"popularity": {}, "genre": changed["groups"]["genre"]}}
+    assert headline(entry(before, after, fine))[0].startswith("Recall@20 did not clearly change")
 
 
 def test_what_the_interval_does_not_tell_from_nothing_is_no_change() -> None:

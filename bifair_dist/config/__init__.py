@@ -23,13 +23,14 @@ from bifair_dist.serving import settings as recommend_settings
 from bifair_dist.settings import Settings, flatten, load, override, read_yaml, section, setting, to_yaml
 from bifair_dist.study import settings as study
 from bifair_dist.tracking_settings import TrackingSettings
-from bifair_dist.training import cached_settings, checkpoint_settings, cluster_settings, training_settings
+from bifair_dist.training import cached_settings, checkpoint_settings, training_settings
 from bifair_dist.training import settings as train
 from bifair_dist.training.cached_settings import CachedSettings
 from bifair_dist.training.checkpoint_settings import CheckpointSettings
 from bifair_dist.training.settings import TrainSettings
 from bifair_dist.training.training_settings import TrainingSettings
 from bifair_dist.tuning import settings as tune
+from bifair_dist.workers import settings as cluster_settings
 from bifair_dist.workers.settings import ClusterSettings
 
 for _name, _module in {

@@ -100,6 +100,8 @@ def _plain_errors() -> Iterator[None]:
             yield
     except CheckpointException as error:
         cause = next(iter(error.failures.values()))[0]
+        if isinstance(cause, KeyboardInterrupt):  # which torch takes for a failure of the checkpoint
+            raise cause from None
         if isinstance(cause, OSError):
             raise OSError(cause.errno, cause.strerror or str(cause)) from None
         raise OSError(0, f"{type(cause).__name__}: {cause}") from None

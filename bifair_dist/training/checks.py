@@ -6,7 +6,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from bifair_dist.bilevel.weights.settings import BalanceSettings
+from bifair_dist.bilevel.weights.balance_settings import BalanceSettings
 from bifair_dist.data.dataset import Dataset
 from bifair_dist.errors import UserError
 from bifair_dist.settings import override

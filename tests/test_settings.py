@@ -181,7 +181,7 @@ def test_every_setting_says_what_it_is_and_why() -> None:
         ("balance.rho", 1),
         ("cluster.workers", 0),
         ("cluster.threads", 0),
-        ("bilevel.outer_share", 1),
+        ("bilevel.folds", 1),
         ("bilevel.xi", -1),
         ("model.tau", 0),
         ("training.patience", 0),

@@ -44,16 +44,16 @@ class BilevelSettings(Settings):
         gt=0,
     )
     inner_steps: int = setting(1, "projector steps for each step of Z", unit="steps", why="as in DARTS", ge=1)
-    outer_data: Literal["same", "valid", "next"] = setting(
-        "same",
-        "positives of the outer loss: the same batch, a part carved from training, or the next training batch",
-        why="uses every training pair in both levels",
+    outer_data: Literal["auto", "fold", "next", "same"] = setting(
+        "auto",
+        "positives of the outer loss: a share of the training pairs that the inner level does not see, another one in "
+        "every epoch; the next training batch; or the same batch. auto: fold, with cached propagation next",
+        why="on the inner level's own pairs bi-level training is joint training, and Z memorises (docs/decisions.md)",
     )
-    outer_share: float = setting(
-        0.1,
-        "with --bilevel.outer_data valid: share of the training pairs carved off for the outer loss",
-        unit="share",
-        why="the validation set itself selects the model, so training on it overfits",
-        gt=0,
-        lt=1,
+    folds: int = setting(
+        10,
+        "with --bilevel.outer_data fold: one in so many training pairs is the outer level's, in turn",
+        unit="folds",
+        why="leaves the inner level nine tenths; each pair is the outer level's once in ten epochs",
+        ge=2,
     )

@@ -42,6 +42,10 @@ class Places(Protocol):
         """(summed d_theta sum_i a_i l_i(theta, Z), this place's part of the loss)."""
         ...
 
+    def use(self, model: Backbone) -> None:
+        """Take the inner gradient on this model from now on."""
+        ...
+
 
 @dataclass(slots=True)
 class StepRecord:
@@ -64,7 +68,8 @@ class BilevelStep:
 
     theta: parameters by name (leaves). z: item rows held here [m, d], a leaf. `theta_optimizer` or `z_optimizer` None:
     that level stands still. `outer_model` is the backbone of the outer loss, the inner one unless told. `items` weights
-    positives by item where there is no balance between groups.
+    positives by item where there is no balance between groups. `weighs_outer`: the weights follow the group losses of
+    the outer level's batch, not of the inner one's.
     """
 
     model: Backbone
@@ -81,17 +86,20 @@ class BilevelStep:
     xi: float = 0.01
     eps: float = 0.01
     inner_steps: int = 1
+    weighs_outer: bool = False
 
     def __call__(self, count: int, batch: Batch, outer_batch: Callable[[], Batch]) -> StepRecord:
-        """Step number `count` of the phase; `outer_batch` is called only where the outer level moves."""
+        """Step number `count` of the phase; `outer_batch` is called only where `needs_outer`."""
         record = StepRecord(torch.zeros(()))
+        outer = outer_batch() if self.needs_outer(count) else batch
         if self.balance is not None and self.balance.due(count):
-            self.refresh_weights(batch, record)
+            self.refresh_weights(outer if self.weighs_outer else batch, record)
         coefficients = self.coefficients(batch, record)
         if self.theta_optimizer is not None:
             record.g_theta, record.loss = self.places.inner_gradient(self.z, batch, coefficients)
-        if self.z_optimizer is not None and (count + 1) % self.inner_steps == 0:
-            hyper = self._hypergradient(batch, coefficients, outer_batch(), record)
+        if self._moves_z(count):
+            assert self.z_optimizer is not None
+            hyper = self._hypergradient(batch, coefficients, outer, record)
             record.outer_loss, record.v_norm, record.e, record.g_z = hyper.outer_loss, hyper.v_norm, hyper.e, hyper.g_z
             self.z.grad = hyper.g_z
             self.z_optimizer.step()
@@ -102,6 +110,14 @@ class BilevelStep:
             self.theta_optimizer.step()
             self.theta_optimizer.zero_grad()
         return record
+
+    def needs_outer(self, count: int) -> bool:
+        """Whether step `count` looks at the outer level's batch: it moves Z, or recomputes weights on that batch."""
+        weighs = self.weighs_outer and self.balance is not None and self.balance.due(count)
+        return weighs or self._moves_z(count)
+
+    def _moves_z(self, count: int) -> bool:
+        return self.z_optimizer is not None and (count + 1) % self.inner_steps == 0
 
     def loss(self, model: Backbone, batch: Batch, coefficients: Tensor) -> Loss:
         """(theta, Z) -> this place's part of L_fair on the batch."""

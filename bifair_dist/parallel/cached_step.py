@@ -32,8 +32,7 @@ class CachedStep(BilevelStep):
         table, moves = self.z, self.z_optimizer is not None
         if count % self.interval == 0:
             self.cached.refresh(self.theta, table, pool=moves)
-        due = moves and (count + 1) % self.inner_steps == 0
-        outer = outer_batch() if due else batch
+        outer = outer_batch() if self.needs_outer(count) else batch
         rows = self.cached.select(batch) if outer is batch else self.cached.select(batch, outer)
         if isinstance(self.z_optimizer, LazyAdam):
             self.z = self.z_optimizer.take(rows)

@@ -73,6 +73,10 @@ class DeepSpeedWorkers:
         self.adam: torch.optim.Optimizer | None = None
         self.engine: Any = None
 
+    def use(self, model: Backbone) -> None:
+        """Take the inner gradient on this model from now on."""
+        self.loss.model = model
+
     def total(self, tensor: Tensor, tag: str) -> Tensor:
         """Sum over the workers."""
         return self.comm.all_reduce_sum(tensor, tag)

@@ -52,6 +52,10 @@ class Workers:
         """Sum over the workers."""
         return self.comm.all_reduce_sum(tensor, tag)
 
+    def use(self, model: Backbone) -> None:
+        """Take the inner gradient on this model from now on."""
+        self.inner.model = model
+
     @labelled("inner gradient")
     def inner_gradient(self, z: Tensor, batch: Batch, coefficients: Tensor) -> tuple[Theta, Tensor]:
         """Gradient of the whole inner loss with respect to theta, and this worker's part of the loss.

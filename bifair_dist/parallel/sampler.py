@@ -55,6 +55,7 @@ class BatchSampler:
     ) -> None:
         self.user, self.item, self.n_items = user, item, n_items
         self.batch_size, self.negatives, self.shared = batch_size, negatives, shared
+        self.known_pairs = known
         self.known, self._slot = known, torch.empty(0, dtype=torch.int64)
         if shared and known is not None:
             # A pool is looked up by item: 256 items have far fewer pairs than the users of 4,096 examples.

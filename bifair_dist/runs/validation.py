@@ -38,7 +38,8 @@ class Validation:
     patience_left: validations without a better one until the phase ends; v_norm, perturbation: |v| and epsilon of the
     last step's hypergradient; weights, group_losses: by label of the balanced table `group`, None in a plain phase;
     z_drift: ||Z - Z0|| / ||Z0||; began_with: figures of the state before the fair phases, None in a plain phase; fit:
-    R^2 of the last step's fit, None with full propagation.
+    R^2 of the last step's fit, None with full propagation; strength: of fairness, until now; harmed: group tables that
+    are not balanced and whose CV is clearly above what the fair phases began with.
     """
 
     phase: str
@@ -60,6 +61,8 @@ class Validation:
     z_drift: float | None = None
     began_with: Start | None = None
     fit: float | None = None
+    strength: float | None = None
+    harmed: Sequence[str] = ()
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Validation:

@@ -31,6 +31,8 @@ REPLICATES = 200
 """Of the bootstrap: a standard error from 200 is itself uncertain by 5 %."""
 CAUTION = 1.0
 """Standard errors taken off a point's advantage."""
+WATCHED = 0.1
+"""Share by which the CV of a table that is not balanced may rise: one table's fairness is not paid by another's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +82,21 @@ def points(
     return out
 
 
-def chosen(found: Sequence[Point], budget: float) -> float:
-    """The interpolation to keep; 0 where nothing fairer fits the budget."""
-    index = choose(found[0].measured, [point.cautious for point in found], budget)
-    return found[index or 0].interpolation
+def chosen(found: Sequence[Point], tables: Sequence[str], budget: float) -> float:
+    """The interpolation to keep; 0 where nothing fairer fits the budget and leaves the watched tables alone."""
+    kept = [point for point in found if not harmed(found[0].valid, point.valid, tables)]
+    index = choose(found[0].measured, [point.cautious for point in kept], budget)
+    return 0.0 if index is None else kept[index].interpolation
+
+
+def harmed(base: Summary, now: Summary, balanced: Sequence[str]) -> list[str]:
+    """The watched tables, those that are not balanced, whose CV is more than `WATCHED` above the base's."""
+    out = []
+    for name, before in base.groups.items():
+        cv, cv0 = _number(now.groups[name].cv), _number(before.cv)
+        if name not in balanced and cv > (1 + WATCHED) * cv0:
+            out.append(name)
+    return out
 
 
 def _replicated(result: EvaluationResult, tables: Sequence[str], comm: Comm, seed: int) -> Tensor:

@@ -41,7 +41,7 @@ def keep_fairest(problem: Problem, end: State, evaluator: Evaluator, log: RunLog
         state = between(start, (end.theta, end.z), a)
         results.append(evaluator.evaluate(problem.ranking_model, *state, "valid").result)
     found = points(steps, results, tables, comm, settings.training.seed)
-    kept = found[steps.index(chosen(found, budget) if wanted is None else wanted)]
+    kept = found[steps.index(chosen(found, tables, budget) if wanted is None else wanted)]
     log.fence()
     if comm.rank == 0:
         write_json(log.run.folder / FRONT, record(found, kept, tables, budget))

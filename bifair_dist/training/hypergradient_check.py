@@ -19,6 +19,7 @@ from bifair_dist.model.alpharec import AlphaRec
 from bifair_dist.model.projector import Theta, first, widths
 from bifair_dist.parallel.comm import Comm
 from bifair_dist.settings import override
+from bifair_dist.training.folds import Folds
 from bifair_dist.training.phases import Phase, phases_of
 from bifair_dist.training.problem import Problem, load_problem
 from bifair_dist.training.settings import TrainSettings
@@ -129,11 +130,13 @@ def _point(problem: Problem, state: State, phase: Phase) -> tuple[Point, AlphaRe
     """The losses of the phase's first step at `state`, with the weights that the step would use."""
     if problem.settings.model.users == "frozen":
         problem = problem.with_fixed_users(state.z)
+    if problem.settings.folded:
+        problem = Folds(problem, problem.fixed_from).in_epoch(0)
     step = build_step(phase, problem, state)
     batch = problem.sampler.batch(epoch_key(0, phase), 0)
-    if step.balance is not None and step.balance.due(0):
-        step.refresh_weights(batch, StepRecord(torch.zeros(())))
     outer = outer_batch(problem, batch, 0, 0, phase)
+    if step.balance is not None and step.balance.due(0):
+        step.refresh_weights(outer if step.weighs_outer else batch, StepRecord(torch.zeros(())))
     a = step.coefficients(batch)
     outer_loss = step.loss(step.outer_model, outer, a if outer is batch else step.coefficients(outer))
     assert isinstance(step.model, AlphaRec)  # the only one with a bi-level phase
@@ -154,11 +157,11 @@ def _active(model: AlphaRec, z: Tensor) -> Callable[[Theta], Tensor] | None:
 
 
 def _about(settings: TrainSettings, state: State) -> str:
-    balance, bilevel, training = settings.balance, settings.bilevel, settings.training
+    balance, training = settings.balance, settings.training
     start = training.warm_start
     at = f"the trained state of {Path(start).name}" if start else "the initial projector (no --training.warm_start)"
     return (
         f"{Path(settings.data.dataset).name}: {' -> '.join(map(str, widths(state.theta)))}, {balance.rule} over "
-        f"{balance.group} at {balance.fairness_strength:g}, outer data {bilevel.outer_data}, users "
+        f"{balance.group} at {balance.fairness_strength:g}, outer data {settings.outer_data}, users "
         f"{settings.model.users}, seed {training.seed}; measured at {at}"
     )

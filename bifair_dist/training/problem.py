@@ -23,7 +23,7 @@ from bifair_dist.model.refresh import InBlocks, user_inputs
 from bifair_dist.parallel.comm import Comm, row_range, shard_rows
 from bifair_dist.parallel.deepspeed_setup import check_installed
 from bifair_dist.parallel.layout import Sharded
-from bifair_dist.parallel.sampler import BatchSampler, counter_generator
+from bifair_dist.parallel.sampler import BatchSampler
 from bifair_dist.training.id_rows import first_rows
 from bifair_dist.training.settings import TrainSettings
 
@@ -34,8 +34,9 @@ DTYPES = {"float32": torch.float32, "float64": torch.float64}
 class Problem:
     """A worker's view of a run.
 
-    `model` propagates over the pairs that the inner level trains on, `ranking_model` over all training pairs (the same
-    unless pairs were carved off for the outer level). `outer_sampler` is None unless `outer_data` is `valid`.
+    `model` propagates over the pairs that the inner level trains on, `ranking_model` over all training pairs: the same
+    except in an epoch with a fold (folds.py), which has an `outer_sampler`, too. `fixed_from`: the rows of Z that
+    users' inputs are pooled from once; None where they follow Z.
     """
 
     settings: TrainSettings
@@ -47,6 +48,7 @@ class Problem:
     sampler: BatchSampler
     outer_sampler: BatchSampler | None
     membership: Membership | None
+    fixed_from: Tensor | None = None
 
     @property
     def n_rows(self) -> int:
@@ -98,58 +100,52 @@ class Problem:
     def with_fixed_users(self, z: Tensor) -> Problem:
         """The same with users' inputs taken from `z` once, and no longer following it."""
 
-        def fixed(model: Backbone) -> Backbone:
-            assert isinstance(model, AlphaRec)
-            with torch.no_grad():
-                return replace(model, user_inputs=user_inputs(model, z))
-
-        ranking = fixed(self.ranking_model)
-        # Pairs carved off for the outer level must not reach the inner one through the users' inputs.
-        model = ranking if self.model is self.ranking_model else fixed(self.model)
-        return replace(self, model=model, ranking_model=ranking)
+        assert isinstance(self.model, AlphaRec)
+        # A fold pools them once more, in each epoch, from Z as it is now.
+        rows = z.detach().clone() if self.settings.folded else None
+        with torch.no_grad():
+            model = replace(self.model, user_inputs=user_inputs(self.model, z))
+        return replace(self, model=model, ranking_model=model, fixed_from=rows)
 
 
 def load_problem(settings: TrainSettings, comm: Comm, device: torch.device) -> Problem:
     """Read the dataset and build a worker's `Problem`. Raises `UserError` where settings and data do not fit."""
     dataset = read_dataset(settings.data.dataset, verify=comm.rank == 0)
-    training, model = settings.training, settings.model
     check_fits(settings, dataset, comm.size)
     user, item = torch.from_numpy(dataset.train.user), torch.from_numpy(dataset.train.item)
-    outer: tuple[Tensor, Tensor] | None = None
-    inner_user, inner_item = user, item
-    if settings.bilevel.outer_data == "valid":
-        chosen = torch.rand(user.numel(), generator=counter_generator(training.seed, "carve")) < (
-            settings.bilevel.outer_share
-        )
-        outer, inner_user, inner_item = (user[chosen], item[chosen]), user[~chosen], item[~chosen]
-        if not 0 < int(chosen.sum()) < user.numel():
-            raise UserError(f"bilevel.outer_share: {settings.bilevel.outer_share} leaves one level without pairs")
-
-    def backbone(u: Tensor, i: Tensor) -> Backbone:
-        graph = build_graph(u, i, dataset.n_users, dataset.n_items, DTYPES[model.dtype]).to(device)
-        return make_model(settings, graph, comm)
-
-    known = Csr.of(user, item, dataset.n_users) if model.exclude_known else None
-
-    def sampler(u: Tensor, i: Tensor, stream: str) -> BatchSampler:
-        return BatchSampler(
-            u, i, dataset.n_items, batch_size=training.batch, negatives=min(model.negatives, dataset.n_items),
-            shared=model.negative_sampling == "shared", known=known, seed=training.seed, stream=stream,
-            rank=comm.rank, workers=comm.size,
-        )  # fmt: skip
-
-    ranking_model = backbone(user, item)
+    known = Csr.of(user, item, dataset.n_users) if settings.model.exclude_known else None
+    model = backbone_on(settings, dataset, comm, device, user, item)
     return Problem(
         settings=settings,
         dataset=dataset,
         comm=comm,
         device=device,
-        model=backbone(inner_user, inner_item) if outer else ranking_model,
-        ranking_model=ranking_model,
-        sampler=sampler(inner_user, inner_item, "train"),
-        outer_sampler=sampler(*outer, "outer") if outer else None,
+        model=model,
+        ranking_model=model,
+        sampler=sampler_of(settings, dataset, comm, known, user, item, "train"),
+        outer_sampler=None,
         membership=_membership(settings, dataset),
     )
+
+
+def backbone_on(
+    settings: TrainSettings, dataset: Dataset, comm: Comm, device: torch.device, user: Tensor, item: Tensor
+) -> Backbone:
+    """The recommender that the method trains, on the graph of the pairs (user, item), int64 [E]."""
+    graph = build_graph(user, item, dataset.n_users, dataset.n_items, DTYPES[settings.model.dtype])
+    return make_model(settings, graph.to(device), comm)
+
+
+def sampler_of(
+    settings: TrainSettings, dataset: Dataset, comm: Comm, known: Csr | None, user: Tensor, item: Tensor, stream: str
+) -> BatchSampler:
+    """Batches of the pairs (user, item), int64 [E]; `known` and `stream` as `BatchSampler` has them."""
+    training, model = settings.training, settings.model
+    return BatchSampler(
+        user, item, dataset.n_items, batch_size=training.batch, negatives=min(model.negatives, dataset.n_items),
+        shared=model.negative_sampling == "shared", known=known, seed=training.seed, stream=stream,
+        rank=comm.rank, workers=comm.size,
+    )  # fmt: skip
 
 
 def make_model(settings: TrainSettings, graph: Graph, comm: Comm) -> Backbone:
@@ -172,6 +168,11 @@ def check_fits(settings: TrainSettings, dataset: Dataset, workers: int) -> None:
         raise UserError(
             f"{workers} workers, but each needs a column of the model's space, which has {settings.model.output} "
             "(model.output); lower --cluster.workers"
+        )
+    if settings.folded and len(dataset.train) < settings.bilevel.folds:
+        raise UserError(
+            f"bilevel.folds: {settings.bilevel.folds} folds of {len(dataset.train)} training pairs would be empty; "
+            "take fewer, or --bilevel.outer_data same"
         )
     name = settings.balance.group
     if settings.training.balances and name not in dataset.groups:

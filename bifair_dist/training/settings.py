@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from bifair_dist.bilevel.settings import BilevelSettings
 from bifair_dist.bilevel.weights.registry import BalanceSettings
 from bifair_dist.data.settings import DataSettings
@@ -29,6 +31,19 @@ class TrainSettings(Settings):
     checkpoint: CheckpointSettings = section(CheckpointSettings)
     cluster: ClusterSettings = section(ClusterSettings)
     tracking: TrackingSettings = section(TrackingSettings)
+
+    @property
+    def outer_data(self) -> Literal["fold", "next", "same"]:
+        """`bilevel.outer_data` with `auto` decided."""
+        asked = self.bilevel.outer_data
+        if asked == "auto":
+            return "next" if self.model.propagation == "cached" else "fold"
+        return asked
+
+    @property
+    def folded(self) -> bool:
+        """Whether a share of the training pairs is held out for the outer level, another one in each fair epoch."""
+        return self.training.balances and self.outer_data == "fold"
 
     def check(self) -> None:
         """Refuse what a strategy cannot do, or what would silently do nothing."""
@@ -60,6 +75,11 @@ class TrainSettings(Settings):
             )
 
     def _check_cached(self) -> None:
+        if self.bilevel.outer_data == "fold":
+            raise UserError(
+                "bilevel.outer_data: fold needs a graph of its own in each epoch, and --model.propagation cached keeps "
+                "one; take next, or --model.propagation full"
+            )
         for name, is_so, reason in (
             ("training.method", self.training.id_embeddings, "has no projector, whose drift is what is fitted"),
             ("training.strategy", self.training.strategy != "ddp", "keeps all of Z in an optimiser of its own"),
@@ -79,7 +99,7 @@ class TrainSettings(Settings):
             ("training.warm_start", self.training.warm_start != "", "has one phase, which would be skipped"),
             ("model.users", self.model.users != "follow", "has no users' inputs to hold fixed"),
             ("training.precision", self.training.precision != "full", "has no projector, whose products it is for"),
-            ("bilevel.outer_data", self.bilevel.outer_data != "same", "has no outer level"),
+            ("bilevel.outer_data", self.bilevel.outer_data != "auto", "has no outer level"),
         ):
             if is_so:
                 raise UserError(f"{name}: --training.method {method} {reason}")

@@ -96,6 +96,7 @@ def build_step(
         xi=bilevel.xi,
         eps=bilevel.eps,
         inner_steps=bilevel.inner_steps if phase.train_theta else 1,
+        weighs_outer=settings.balance.losses == "outer",
     )
     if not isinstance(model, CachedAlphaRec):
         return step
@@ -179,10 +180,15 @@ def epoch_key(epoch: int, phase: Phase) -> int:
 
 def outer_batch(problem: Problem, batch: Batch, epoch: int, s: int, phase: Phase) -> Batch:
     """The outer level's batch beside the inner level's `batch`, which is step `s` of `epoch`."""
-    outer_data = problem.settings.bilevel.outer_data
-    if outer_data == "same":
+    if problem.outer_sampler is not None:
+        return problem.outer_sampler.batch(epoch_key(0, phase), s).to(problem.device)
+    if problem.settings.outer_data == "same":
         return batch
-    sampler = problem.outer_sampler or problem.sampler
-    step = s + 1 if outer_data == "next" else epoch * problem.sampler.steps_per_epoch + s
-    start = epoch if outer_data == "next" else 0
-    return sampler.batch(epoch_key(start, phase), step).to(problem.device)
+    return problem.sampler.batch(epoch_key(epoch, phase), s + 1).to(problem.device)
+
+
+def use_pairs(step: BilevelStep, problem: Problem) -> None:
+    """Let the step go on with another problem's graph: that of the pairs which its inner level sees."""
+    step.model = problem.model
+    step.outer_model = _in_low_precision(problem.model, problem.settings)
+    step.places.use(step.outer_model)

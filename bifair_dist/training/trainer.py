@@ -13,7 +13,7 @@ from torch import Tensor
 
 from bifair_dist.bilevel.step import BilevelStep, StepRecord
 from bifair_dist.errors import UserError
-from bifair_dist.evaluation.choice import objective
+from bifair_dist.evaluation.choice import objective, shortfall
 from bifair_dist.model.alpharec import AlphaRec
 from bifair_dist.model.projector import widths
 from bifair_dist.parallel.cached_step import CachedStep
@@ -21,12 +21,13 @@ from bifair_dist.runs import Metrics, Start, Summary, Validation
 from bifair_dist.training.averaging import Average
 from bifair_dist.training.checkpoints import Checkpoints, Saved
 from bifair_dist.training.evaluator import Evaluator
-from bifair_dist.training.front import figures
+from bifair_dist.training.folds import Folds
+from bifair_dist.training.front import figures, harmed
 from bifair_dist.training.lazy_averaging import LazyAverage, average_of
 from bifair_dist.training.phases import Phase
 from bifair_dist.training.problem import Problem
 from bifair_dist.training.snapshot import Position, Snapshot
-from bifair_dist.training.steps import State, build_step, epoch_key, outer_batch
+from bifair_dist.training.steps import State, build_step, epoch_key, outer_batch, use_pairs
 from bifair_dist.training.watch import Drift
 
 Report = Callable[[Validation], None]
@@ -59,15 +60,18 @@ class Trainer:
         `saved`: the checkpoint of this phase to go on from; `position` is its position already.
         """
         problem, at = self._problem_of(phase), self.position
+        folds = Folds(problem, problem.fixed_from) if phase.fair and problem.settings.folded else None
         step = build_step(phase, problem, self.state, self.inner_group)
-        per_epoch = problem.sampler.steps_per_epoch
-        window = problem.settings.training.average * per_epoch
+        window = problem.settings.training.average * problem.sampler.steps_per_epoch
         average = average_of(step, window, self.state, phase.train_z)
         snapshot = Snapshot(step, average, problem.n_rows)
         if saved is not None:
             self.checkpoints.load(saved.name, snapshot.tensors())
             snapshot.restore(saved.state)
         while at.epoch < phase.epochs and at.patience > 0:
+            if folds is not None:
+                problem = folds.in_epoch(at.epoch)
+                use_pairs(step, problem)
             record, losses, seconds = self._epoch(phase, problem, step, average, snapshot)
             at.epoch, at.step = at.epoch + 1, 0
             if _validated(at.epoch, phase):
@@ -126,6 +130,10 @@ class Trainer:
         total = problem.comm.all_reduce_sum(torch.cat([losses, self._drift.squares(z)]), "log")
         result = self.evaluator.evaluate(problem.ranking_model, theta, z, "valid").summary
         value = self._value(phase, result)
+        strength = None if step.balance is None else step.balance.strength
+        if phase.fair and step.balance is not None:
+            # After what was validated is known and before it is saved: a resumed run has the strength that follows.
+            step.balance.adapt(self.problem.settings.balance.adapt, self._shortfall(result))
         better = at.best_value is None or value > at.best_value
         if better:
             at.best_value, at.patience = value, training.patience
@@ -154,6 +162,8 @@ class Trainer:
                 # Id embeddings begin at random: how far they are from there says nothing.
                 z_drift=0.0 if training.id_embeddings or not total[3] else math.sqrt(float(total[2] / total[3])),
                 began_with=self._began_with() if phase.fair else None,
+                strength=strength,
+                harmed=harmed(self._base, result, problem.settings.balance.tables) if phase.fair else (),
                 valid=result,
             )
         )
@@ -164,18 +174,27 @@ class Trainer:
         settings = self.problem.settings
         if not phase.fair:
             return float(summary.accuracy[settings.training.metric] or 0.0)
-        assert self.position.before is not None
-        base = Metrics.from_json(self.position.before).valid
-        first, now = (figures(s, settings.balance.tables) for s in (base, summary))
+        first, now = (figures(s, settings.balance.tables) for s in (self._base, summary))
         return -min(objective(first, now, settings.balance.accuracy_budget), 1e6)  # JSON has no infinity
+
+    def _shortfall(self, summary: Summary) -> float:
+        """By how much accuracy falls short of what the budget keeps of the fair phases' start."""
+        balance = self.problem.settings.balance
+        first, now = (figures(s, balance.tables) for s in (self._base, summary))
+        return shortfall(first, now, balance.accuracy_budget)
 
     def _began_with(self) -> Start:
         """Validation figures of the state that the fair phases started from."""
         training, balance = self.problem.settings.training, self.problem.settings.balance
-        assert self.position.before is not None
-        before = Summary.from_json(self.position.before["valid"])
+        before = self._base
         table = before.groups[balance.group]
         return Start(training.metric, float(before.accuracy[training.metric] or 0.0), table.cv, table.minimum)
+
+    @property
+    def _base(self) -> Summary:
+        """Validation of the state that the fair phases started from."""
+        assert self.position.before is not None
+        return Metrics.from_json(self.position.before).valid
 
     def _save(self, snapshot: Snapshot, losses: Tensor) -> None:
         at = self.position

@@ -4,6 +4,7 @@
     trivial weights       half of the groups or more have none
     accuracy collapse     the fair phase loses a tenth of the accuracy that it began with
     poor fit              cached propagation explains less than half of the drift since its last refresh
+    harmed table          a group table that is not balanced gets clearly less fair
     stalled outer loop    Z hardly moves; or it moves and fairness does not
 
 Each is looked for in the validations of a phase so far, so that a run that goes on after a cut warns of the same.
@@ -94,6 +95,11 @@ def signs(records: Sequence[Validation]) -> dict[str, str]:
     began = now.began_with
     if began is None:
         return found
+    if len(lately) == IN_A_ROW and (harmed := set.intersection(*(set(r.harmed) for r in lately))):
+        found["harmed"] = (
+            f"{', '.join(sorted(harmed))}: CV is more than 10 % above what it was, and is not balanced; choose it with "
+            "--balance.group, or lower --balance.fairness_strength"
+        )
     weights = [r.weights for r in lately if r.weights is not None]
     if len(weights) == IN_A_ROW and len(weights[0]) > 2 and all(2 * _weightless(w) >= len(w) for w in weights):
         found["trivial"] = (

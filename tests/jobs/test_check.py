@@ -73,7 +73,7 @@ def test_a_trained_state_differs_from_the_first(small: Small, tmp_path: Path) ->
     "changes",
     [
         {"bilevel.outer_data": "next"},
-        {"bilevel.outer_data": "valid", "model.users": "frozen"},
+        {"bilevel.outer_data": "fold", "model.users": "frozen"},
         {"balance.fairness_strength": 0},
         {"balance.group": "user_activity", "balance.rule": "group_dro"},
     ],

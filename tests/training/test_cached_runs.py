@@ -54,7 +54,7 @@ CASES: dict[str, dict[str, Any]] = {
     "bifair": {},
     "float32, no average": {"model.dtype": "float32", "training.average": 0.0},
     "separate": {"training.method": "separate", "training.bilevel_epochs": 1},
-    "two inner steps, own outer data": {"bilevel.inner_steps": 2, "bilevel.outer_data": "valid"},
+    "two inner steps, the same batch": {"bilevel.inner_steps": 2, "bilevel.outer_data": "same"},
     "frozen users": {"model.users": "frozen", "bilevel.outer_data": "next", "training.max_epochs": 1},
     "exact": {"bilevel.hypergradient": "exact", "training.max_epochs": 1},
 }

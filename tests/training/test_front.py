@@ -31,14 +31,14 @@ def point(a: float, recall: float, cv: float, error: float) -> Point:
 def test_a_point_is_judged_by_what_its_error_leaves() -> None:
     base = point(0.0, 0.5, 1.0, 0.0)
     sure, lucky = point(0.3, 0.5, 0.9, 0.001), point(0.9, 0.5, 0.85, 0.2)
-    assert chosen([base, sure, lucky], 0.01) == 0.3  # the lucky one may have lost a fifth of its accuracy
-    assert chosen([base, sure, lucky], 0.6) == 0.3  # its CV is not surely lower
-    assert chosen([base, point(0.9, 0.5, 0.85, 0.001), sure], 0.01) == 0.9
+    assert chosen([base, sure, lucky], ("t",), 0.01) == 0.3  # the lucky one may have lost a fifth of its accuracy
+    assert chosen([base, sure, lucky], ("t",), 0.6) == 0.3  # its CV is not surely lower
+    assert chosen([base, point(0.9, 0.5, 0.85, 0.001), sure], ("t",), 0.01) == 0.9
 
 
 def test_without_a_fairer_state_alpharec_stays() -> None:
     base = point(0.0, 0.5, 1.0, 0.0)
-    assert chosen([base, point(0.5, 0.6, 1.1, 0.0), point(1.0, 0.4, 0.2, 0.0)], 0.01) == 0.0
+    assert chosen([base, point(0.5, 0.6, 1.1, 0.0), point(1.0, 0.4, 0.2, 0.0)], ("t",), 0.01) == 0.0
 
 
 @pytest.mark.parametrize("method", ["bifair", "theta_only", "separate"])

@@ -21,6 +21,7 @@ from bifair_dist.runs import Summary
 from bifair_dist.training.checkpoints import Saved
 from bifair_dist.training.front import figures
 from bifair_dist.training.phases import Phase
+from bifair_dist.training.folds import Folds
 from bifair_dist.training.problem import Problem
 from bifair_dist.training.trainer import Trainer
 
@@ -77,7 +78,7 @@ def test_alpharec_leaves_z_bit_for_bit(small: Small, tmp_path: Path, trace: Trac
 
 
 def test_bifair_moves_both(small: Small, tmp_path: Path, trace: Trace) -> None:
-    done = train(small, tmp_path, {})
+    done = train(small, tmp_path, {"bilevel.outer_data": "same"})
     assert trace.moves == [("base", True, False), ("bilevel", True, True)]
     assert all(outer is batch for batch, outer in trace.outer)
     assert not np.array_equal(vectors_of(done / "item_representations"), vectors_of(small.representations))
@@ -102,26 +103,34 @@ def test_outer_data_next_is_the_next_batch(small: Small, tmp_path: Path, trace: 
 
 
 @pytest.mark.parametrize("users", ["follow", "frozen"])
-def test_outer_data_valid_is_a_part_of_its_own(small: Small, tmp_path: Path, trace: Trace, users: str) -> None:
-    changes = {"bilevel.outer_data": "valid", "bilevel.outer_share": 0.2, "model.users": users}
-    train(small, tmp_path, changes)
-    assert trace.problem is not None and trace.problem.outer_sampler is not None
-    n, train_pairs = trace.problem.dataset.n_items, trace.problem.dataset.train
-    inner = trace.problem.sampler.user * n + trace.problem.sampler.item
-    outer = trace.problem.outer_sampler.user * n + trace.problem.outer_sampler.item
-    assert sorted(torch.cat([inner, outer]).tolist()) == (train_pairs.user * n + train_pairs.item).tolist()
-    assert 0.15 < len(outer) / len(train_pairs) < 0.25
-    for batch, other in trace.outer:
-        assert set((batch.users * n + batch.positives).tolist()) <= set(inner.tolist())
-        assert set((other.users * n + other.positives).tolist()) <= set(outer.tolist())
-    assert trace.problem.model.graph.n_edges == len(inner)
-    assert trace.problem.ranking_model.graph.n_edges == len(train_pairs)
-    if users == "frozen":  # the users' inputs of the inner level are made without the outer pairs
-        inputs, z = inputs_of(trace.problem), torch.from_numpy(vectors_of(small.representations))
-        mean = torch.zeros(trace.problem.dataset.n_users, n)
-        mean[trace.problem.sampler.user, trace.problem.sampler.item] = 1
-        assert inputs is not None
-        assert torch.allclose(inputs, (mean @ z) / mean.sum(1, keepdim=True).clamp(min=1), atol=1e-5)
+def test_a_fold_is_the_outer_level_alone(small: Small, tmp_path: Path, trace: Trace, users: str) -> None:
+    train(small, tmp_path, {"training.bilevel_epochs": 4, "bilevel.folds": 4, "model.users": users})
+    assert trace.problem is not None
+    data, n = trace.problem.dataset, trace.problem.dataset.n_items
+    every = data.train.user * n + data.train.item
+    folds = Folds(trace.problem, trace.problem.fixed_from)
+    held_out = []
+    for epoch in range(4):
+        inside = folds.in_epoch(epoch)
+        assert inside.outer_sampler is not None
+        inner = (inside.sampler.user * n + inside.sampler.item).tolist()
+        outer = (inside.outer_sampler.user * n + inside.outer_sampler.item).tolist()
+        assert sorted(inner + outer) == every.tolist()
+        assert inside.model.graph.n_edges == len(inner)
+        assert inside.ranking_model.graph.n_edges == len(every)
+        if users == "frozen":  # the users' inputs of the inner level are made without the outer pairs
+            inputs, z = inputs_of(inside), torch.from_numpy(vectors_of(small.representations))
+            mean = torch.zeros(data.n_users, n)
+            mean[inside.sampler.user, inside.sampler.item] = 1
+            assert inputs is not None
+            assert torch.allclose(inputs, (mean @ z) / mean.sum(1, keepdim=True).clamp(min=1), atol=1e-5)
+        held_out.append((inner, outer))
+    assert sorted(pair for _, outer in held_out for pair in outer) == every.tolist()  # no pair is lost
+    steps = len(trace.outer) // 4
+    for epoch, (inner, outer) in enumerate(held_out):  # and the training used just these
+        for batch, other in trace.outer[epoch * steps : (epoch + 1) * steps]:
+            assert set((batch.users * n + batch.positives).tolist()) <= set(inner)
+            assert set((other.users * n + other.positives).tolist()) <= set(outer)
 
 
 def test_frozen_users_keep_their_inputs(small: Small, tmp_path: Path, trace: Trace) -> None:

@@ -24,7 +24,7 @@ CASES: dict[str, dict[str, Any]] = {
     "bifair": {},
     "float32, no average": {"model.dtype": "float32", "training.average": 0.0},
     "separate": {"training.method": "separate", "training.bilevel_epochs": 1},
-    "two inner steps, own outer data": {"bilevel.inner_steps": 2, "bilevel.outer_data": "valid"},
+    "two inner steps, two folds": {"bilevel.inner_steps": 2, "bilevel.folds": 2},
     "group_dro, frozen users": {"balance.rule": "group_dro", "model.users": "frozen", "training.max_epochs": 1},
     "validation every second epoch": {"training.eval_every": 2, "bilevel.outer_data": "next"},
     "impatient": {"training.patience": 1, "training.max_epochs": 4},

@@ -14,6 +14,7 @@ of the global batch, so partial sums over ranks add up to L_fair and no rank sca
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -23,6 +24,10 @@ from bifair_dist.bilevel.weights.rule import RuleContext, WeightRule, normalised
 
 Pairs = tuple[Tensor, Tensor]
 """Memberships of a batch: (example index int64[M], group index int64[M]); an example may appear 0..many times."""
+
+
+LONGEST = math.log(99)
+"""Log-odds between which an adapted strength stays: .01 and .99, from where it comes back within some validations."""
 
 
 class GroupBalance:
@@ -77,6 +82,20 @@ class GroupBalance:
         share = 1.0 - (1.0 - self.stream_rate) ** self.seen
         return [float(loss / of) if of > 0 else None for loss, of in zip(self.streamed, share, strict=True)]
 
+    def adapt(self, rate: float, shortfall: float) -> None:
+        """Move the strength along its log-odds by -rate * shortfall; 0 and 1 stay, as does nan's.
+
+            logit(s) <- logit(s) - rate * shortfall         the multiplier's ascent of a constrained problem
+
+        Args:
+            rate: 0 leaves the strength as it is.
+            shortfall: share of the accuracy that is missing from what the budget keeps; negative: to spare
+                (`evaluation.choice.shortfall`).
+        """
+        if 0 < self.strength < 1 and math.isfinite(shortfall):
+            odds = math.log(self.strength / (1 - self.strength)) - rate * shortfall
+            self.strength = 1 / (1 + math.exp(-min(max(odds, -LONGEST), LONGEST)))
+
     def due(self, step: int) -> bool:
         """Whether weights are recomputed at this step (from 0). Never at strength 0, where they play no part."""
         return self.strength > 0 and step % self.refresh_every == 0
@@ -126,7 +145,9 @@ class GroupBalance:
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run needs."""
         kept = {"raw": self.raw, "averaged": self.averaged, "streamed": self.streamed, "seen": self.seen}
-        return {name: tensor.clone() for name, tensor in kept.items()}
+        return {name: tensor.clone() for name, tensor in kept.items()} | {
+            "strength": torch.tensor(self.strength, dtype=torch.float64)
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over `state_dict()` of a run with the same groups; ValueError for another number of groups."""
@@ -137,6 +158,7 @@ class GroupBalance:
         for name in ("streamed", "seen"):  # checkpoints of earlier versions have none
             if name in state:
                 setattr(self, name, state[name].to("cpu", torch.float64).clone())
+        self.strength = float(state.get("strength", self.strength))
 
 
 def group_losses(example_losses: Tensor, pairs: Pairs, counts: Tensor) -> Tensor:

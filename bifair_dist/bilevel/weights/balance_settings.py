@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from bifair_dist.settings import Settings, setting
 
 
@@ -20,9 +22,22 @@ class BalanceSettings(Settings):
         0.3,
         "mix of the rule's weights with the plain loss: 0 is all accuracy, 1 all fairness",
         unit="share",
-        why="on the built-in catalogue genre CV falls by a quarter, accuracy by less than 4 % (one seed)",
+        why="where it begins; --balance.adapt moves it to what the accuracy budget allows",
         ge=0,
         le=1,
+    )
+    adapt: float = setting(
+        10.0,
+        "how fast the strength follows the accuracy budget: at each validation its log-odds rise by this times the "
+        "share of Recall and NDCG that is left of the budget, and fall where it is overdrawn; 0: fixed",
+        unit="log-odds per share",
+        why="the strength that a catalogue bears differs by its size and groups; 1 % to spare adds a tenth",
+        ge=0,
+    )
+    losses: Literal["outer", "inner"] = setting(
+        "outer",
+        "whose group losses the rule sees: those on the outer level's pairs, or on the inner level's batch",
+        why="training losses say which group is learnt by heart, not which one is served badly",
     )
     accuracy_budget: float = setting(
         0.01,

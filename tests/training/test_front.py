@@ -11,8 +11,8 @@ import torch
 from small_runs import Small, metrics_of, run, theta_of, vectors_of
 
 from bifair_dist.evaluation.choice import Figures
-from bifair_dist.runs import Summary
-from bifair_dist.training.front import Point, between, chosen
+from bifair_dist.runs.summary import GroupFigures, Summary
+from bifair_dist.training.front import Point, between, chosen, harmed
 
 
 def test_between_is_the_straight_line_and_its_ends_are_exact() -> None:
@@ -70,3 +70,15 @@ def test_a_run_that_finds_nothing_fairer_says_so(small: Small, tmp_path: Path) -
     folder = run(small, tmp_path, {"balance.interpolation": "none", "bilevel.eta": 1e-9, "bilevel.theta_lr": 1e-9})
     assert "no fairer state within 1 % of AlphaRec's accuracy: kept AlphaRec's" in (folder / "train.log").read_text()
     assert metrics_of(folder)["test"] == metrics_of(folder)["before"]["test"]
+
+
+def with_table(a: float, cv: float, watched: float) -> Point:
+    valid = Summary({}, {"t": GroupFigures(cv), "watched": GroupFigures(watched)})
+    return Point(a, valid, Figures(0.5, 0.4, (cv,)), Figures(0.5, 0.4, (cv,)))
+
+
+def test_fairness_to_one_table_is_not_taken_from_another() -> None:
+    base, mild, bold = with_table(0.0, 1.0, 0.5), with_table(0.5, 0.9, 0.54), with_table(1.0, 0.5, 0.56)
+    assert harmed(base.valid, bold.valid, ("t",)) == ["watched"] and harmed(base.valid, mild.valid, ("t",)) == []
+    assert chosen([base, mild, bold], ("t",), 0.01) == 0.5
+    assert harmed(base.valid, bold.valid, ("t", "watched")) == []  # a balanced table is in the choice itself

@@ -19,9 +19,9 @@ from bifair_dist.model.alpharec import AlphaRec
 from bifair_dist.model.batch import Batch
 from bifair_dist.runs import Summary
 from bifair_dist.training.checkpoints import Saved
+from bifair_dist.training.folds import Folds
 from bifair_dist.training.front import figures
 from bifair_dist.training.phases import Phase
-from bifair_dist.training.folds import Folds
 from bifair_dist.training.problem import Problem
 from bifair_dist.training.trainer import Trainer
 
@@ -90,7 +90,7 @@ def test_separate_moves_one_after_the_other(small: Small, tmp_path: Path, trace:
     assert trace.moves == [("base", True, False), ("fair_theta", True, False), ("fair_z", False, True)]
     assert trace.problem is not None
     # In the last phase Z moves in every step, whatever inner_steps says: no inner level is left.
-    assert len(trace.outer) == trace.problem.sampler.steps_per_epoch
+    assert len(trace.outer) == Folds(trace.problem, None).in_epoch(0).sampler.steps_per_epoch
 
 
 def test_outer_data_next_is_the_next_batch(small: Small, tmp_path: Path, trace: Trace) -> None:
@@ -166,7 +166,7 @@ def test_exact_and_finite_difference_agree(small: Small, tmp_path: Path) -> None
 def test_inner_steps(small: Small, tmp_path: Path, trace: Trace) -> None:
     train(small, tmp_path, {"bilevel.inner_steps": 2, "training.batch": 300})
     assert trace.problem is not None and trace.moves[1] == ("bilevel", True, True)
-    assert len(trace.outer) == trace.problem.sampler.steps_per_epoch // 2
+    assert len(trace.outer) == Folds(trace.problem, None).in_epoch(0).sampler.steps_per_epoch // 2
 
 
 def test_early_stopping_keeps_the_best_state(small: Small, tmp_path: Path) -> None:
@@ -183,7 +183,7 @@ def test_early_stopping_keeps_the_best_state(small: Small, tmp_path: Path) -> No
         values = [value_of(r["valid"], phase, metrics_of(done)) for r in records]
         best = int(np.argmax(values))
         assert len(records) == best + 1 + patience < most, f"{phase}: {values}"
-        assert [r["best"] for r in records] == [v > max(values[:i], default=-1) for i, v in enumerate(values)]
+        assert [r["best"] for r in records] == [v > max(values[:i], default=-np.inf) for i, v in enumerate(values)]
         last[phase] = records[best]["valid"]
     assert metrics_of(done)["before"]["valid"] == last["base"]
     assert metrics_of(done)["valid"] == last["bilevel"]

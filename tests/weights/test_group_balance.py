@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -175,3 +177,24 @@ def test_slices_of_the_batch_add_up_to_the_whole(size):
         sums += group_losses(losses[low:high], local, counts)
     assert torch.allclose(torch.cat(parts), whole, rtol=1e-14)
     assert torch.allclose(sums, group_losses(losses, pairs, counts), rtol=1e-12)
+
+
+def test_the_strength_follows_the_budget():
+    """Logit by -rate * shortfall; the dial's ends and undefined figures leave it; a resumed balance has it."""
+    b = balance("uniform", strength=0.5)
+    b.adapt(10.0, -0.1)  # a tenth to spare: log-odds 0 + 1
+    assert b.strength == pytest.approx(1 / (1 + math.exp(-1)))
+    other = balance("uniform", strength=0.5)
+    other.load_state_dict(b.state_dict())
+    assert other.strength == b.strength
+    b.adapt(10.0, 0.1)
+    assert b.strength == pytest.approx(0.5)
+    b.adapt(0.0, 5.0)
+    b.adapt(10.0, math.nan)
+    assert b.strength == pytest.approx(0.5)
+    b.adapt(10.0, 1e9)
+    assert b.strength == pytest.approx(0.01)  # it comes back from there
+    for end in (0.0, 1.0):
+        fixed = balance("uniform", strength=end)
+        fixed.adapt(10.0, 0.3)
+        assert fixed.strength == end

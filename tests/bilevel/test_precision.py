@@ -26,7 +26,9 @@ from bifair_dist.training.training_settings import TrainingSettings
 PAIRS = synthetic_pairs(60, 40, 400)
 
 
-def problem(precision: Any, hidden: int = 24, dtype: Any = "float32", **bilevel: Any) -> tuple[BilevelStep, Batch]:
+def problem(
+    precision: Any, hidden: int = 24, dtype: Any = "float32", epoch: int = 0, **bilevel: Any
+) -> tuple[BilevelStep, Batch]:
     settings = TrainSettings(
         model=ModelSettings(hidden=hidden, output=8, negatives=10, dtype=dtype),
         training=TrainingSettings(method="bifair", batch=100, precision=precision),
@@ -34,7 +36,7 @@ def problem(precision: Any, hidden: int = 24, dtype: Any = "float32", **bilevel:
     )
     z = unit_rows(40, 16, 1).to(torch.float64 if dtype == "float64" else torch.float32)
     step, sampler = make_step(make_problem(PAIRS, settings, Comm()), z)
-    return step, sampler.batch(0, 0)
+    return step, sampler.batch(epoch, 0)
 
 
 def one(step: BilevelStep, batch: Batch) -> StepRecord:
@@ -43,12 +45,15 @@ def one(step: BilevelStep, batch: Batch) -> StepRecord:
 
 @pytest.mark.parametrize("hidden", [12, 24])  # pooling on either side of the first layer
 def test_bf16_is_near_and_not_the_same(hidden: int) -> None:
-    full, low = (one(*problem(p, hidden)) for p in ("full", "bf16"))
-    assert full.g_z is not None and low.g_z is not None and low.g_z.dtype == torch.float32
-    assert 1e-5 < relative(low.g_z, full.g_z) < 0.05
-    for name, g in full.g_theta.items():
-        assert low.g_theta[name].dtype == torch.float32 and 1e-5 < relative(low.g_theta[name], g) < 0.05
-    assert float(low.loss) == pytest.approx(float(full.loss), rel=5e-3)
+    """Over eight batches: one in which bf16 puts a unit on the other side of its kink is off by more than rounding."""
+    errors = []
+    for epoch in range(8):
+        full, low = (one(*problem(p, hidden, epoch=epoch)) for p in ("full", "bf16"))
+        assert full.g_z is not None and low.g_z is not None and low.g_z.dtype == torch.float32
+        assert all(low.g_theta[name].dtype == torch.float32 for name in full.g_theta)
+        errors.append([relative(low.g_z, full.g_z), *(relative(low.g_theta[n], g) for n, g in full.g_theta.items())])
+        assert float(low.loss) == pytest.approx(float(full.loss), rel=5e-3)
+    assert torch.tensor(errors).min() > 1e-5 and torch.tensor(errors).median(0).values.max() < 0.05
 
 
 def test_perturbed_passes_weights_and_ranking_stay_full() -> None:

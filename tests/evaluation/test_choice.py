@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -88,7 +89,8 @@ def test_the_objective_decides_as_the_choice_does(base: Figures, candidate: Figu
 @pytest.mark.parametrize("field", ["recall", "ndcg", "cvs"])
 def test_a_candidate_with_a_figure_that_is_none_is_never_chosen(field: str, broken: float) -> None:
     good = Figures(0.5, 0.4, (0.3,))
-    bad = replace(good, **{field: (broken,) if field == "cvs" else broken})
+    changed: dict[str, Any] = {field: (broken,) if field == "cvs" else broken}
+    bad = replace(good, **changed)
     assert objective(BASE, bad, 0.01) == math.inf
     assert choose(BASE, [bad, good], 0.01) == 1
 

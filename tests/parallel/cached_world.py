@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from bifair_dist.bilevel.weights.balance import GroupBalance
 from bifair_dist.bilevel.weights.registry import make_rule
 from bifair_dist.csr import Csr
 from bifair_dist.model.alpharec import AlphaRec
+from bifair_dist.model.batch import Batch
 from bifair_dist.model.cached import CachedAlphaRec
 from bifair_dist.model.graph import build_graph
 from bifair_dist.model.projector import init_theta
@@ -100,6 +102,10 @@ def build(
     return step, batches
 
 
+def _same(batch: Batch) -> Batch:
+    return batch
+
+
 def run_case(cached: CachedCase, comm: Comm, inner_group: dist.ProcessGroup | None) -> dict[str, Any]:
     """Losses, g_Z of the touched rows as a whole matrix, weights, theta and Z after 20 steps; bytes of every step."""
     case = cached.case
@@ -110,7 +116,7 @@ def run_case(cached: CachedCase, comm: Comm, inner_group: dist.ProcessGroup | No
         batch = batches.batch(0, count)
         outer = batches.batch(0, count + 1) if case.outer == "next" else batch
         comm.sent.clear()
-        record = step(count, batch, lambda outer=outer: outer)
+        record = step(count, batch, partial(_same, outer))
         entry: dict[str, Any] = {"sent": Counter(comm.sent), "sizes": [b - a for a, b in batch.slices]}
         loss = record.loss if cached.train_theta else record.outer_loss
         assert loss is not None

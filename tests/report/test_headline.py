@@ -57,7 +57,7 @@ def test_every_clear_loss_is_said_first_also_of_what_was_not_balanced() -> None:
         }
         for ndcg, least, cv in ((0.1, 0.02, 0.5), (0.093, 0.0, 0.8))
     )  # fmt: skip
-    changed = {
+    changed: dict[str, Any] = {
         "recall@20": [-0.02, 0.01], "ndcg@20": [-0.09, -0.05], "hit_ratio@20": [0.01, 0.02],
         "groups": {
             "popularity": {"cv": [0.5, 0.7], "min": [-1.0, -1.0], "utility": {}},

@@ -21,6 +21,7 @@ from bifair_dist.report import measured, report
 from bifair_dist.report.settings import ReportSettings
 from bifair_dist.settings import load
 from bifair_dist.training import launch
+from bifair_dist.training.lease import Owner
 from bifair_dist.training.settings import TrainSettings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -207,7 +208,10 @@ def test_a_report_that_fails_does_not_lose_the_run(
         raise ValueError("no such\nthing")
 
     monkeypatch.setattr(report, "content_of", broken)
-    launch._conclude(load(TrainSettings(), done / "config.yaml"), done, 1.0)
+    begun = launch.Begun(
+        load(TrainSettings(), done / "config.yaml"), done, Owner("t", 1, "here", "b", 1, "0", 0.0), new=True
+    )
+    launch._conclude(begun, 1.0)
     out = capsys.readouterr().out.splitlines()
     assert [line for line in out if "warning" in line] == [
         "warning: no report was written: no such (jobs/report.py tries again)"

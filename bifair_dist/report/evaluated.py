@@ -14,11 +14,11 @@ from bifair_dist.data.reading import Notes
 from bifair_dist.errors import UserError
 from bifair_dist.evaluation.bootstrap import bootstrap_intervals
 from bifair_dist.evaluation.groups import GroupMembership
-from bifair_dist.evaluation.lists import read_groups, read_lists
 from bifair_dist.evaluation.metrics import evaluate
 from bifair_dist.files import write_json
 from bifair_dist.parallel.comm import Comm
 from bifair_dist.report.evaluate_settings import EvaluateSettings
+from bifair_dist.report.lists import read_groups, read_lists
 from bifair_dist.runs import Run
 from bifair_dist.runs.text import number
 from bifair_dist.settings import load

@@ -18,10 +18,10 @@ from torch import Tensor
 
 from bifair_dist.data.dataset import Dataset
 from bifair_dist.evaluation.bootstrap import percentile_intervals, replicated_figures
-from bifair_dist.evaluation.lists import index_lists, read_lists
 from bifair_dist.evaluation.metrics import EvaluationResult, evaluate
 from bifair_dist.parallel.comm import Comm
 from bifair_dist.report.evaluated import lists_of, memberships, wanted_pairs
+from bifair_dist.report.lists import index_lists, read_lists
 from bifair_dist.runs import Run, Summary
 
 LEVEL = 0.95

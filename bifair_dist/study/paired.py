@@ -15,10 +15,10 @@ from torch import Tensor
 
 from bifair_dist.data.dataset import Dataset
 from bifair_dist.evaluation.bootstrap import replicated_figures
-from bifair_dist.evaluation.lists import read_lists
 from bifair_dist.evaluation.metrics import evaluate
 from bifair_dist.parallel.comm import Comm
 from bifair_dist.report.evaluated import lists_of, memberships, wanted_pairs
+from bifair_dist.report.lists import read_lists
 
 LEVEL = 0.95
 Replicates = dict[str, Tensor]

@@ -13,7 +13,7 @@ from bifair_dist.data.dataset import Dataset, read_dataset
 from bifair_dist.data.prepare import PrepareOptions, prepare
 from bifair_dist.data.reading import Notes
 from bifair_dist.errors import UserError
-from bifair_dist.evaluation.lists import read_groups
+from bifair_dist.report.lists import read_groups
 
 LIKED = 191  # pairs rated 4 and above in the inputs that have ratings; all of them survive the 2-core
 ALL = 240

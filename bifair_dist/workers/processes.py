@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-import pickle
 import sys
 import tempfile
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import torch.distributed as dist
 
 from bifair_dist.errors import UserError
 from bifair_dist.workers.worker import Worker, backend_of, device_of
 
+if TYPE_CHECKING:
+    from multiprocessing.queues import SimpleQueue
+
 T = TypeVar("T")
-RESULT, REASON = "result.pickle", "reason.txt"
+REASON = "reason.txt"
+LOOK = 0.1
+"""Seconds between two looks whether the result is there: a worker waits until its result is read."""
 
 
 def run_processes(body: Callable[[Worker], T], workers: int, timeout: float) -> T:
@@ -27,11 +31,14 @@ def run_processes(body: Callable[[Worker], T], workers: int, timeout: float) -> 
     import torch.multiprocessing as mp
 
     with tempfile.TemporaryDirectory(prefix="bifair-workers-") as folder:
-        arguments = (body, workers, timeout, folder)
+        results: SimpleQueue[T] = mp.get_context("spawn").SimpleQueue()
+        arguments = (body, workers, timeout, folder, results)
         context = mp.start_processes(_process, arguments, nprocs=workers, join=False, start_method="spawn")
+        found: list[T] = []
         try:
-            while not context.join():
-                pass
+            while not context.join(timeout=LOOK):
+                if not results.empty():
+                    found.append(results.get())
         except (mp.ProcessExitedException, mp.ProcessRaisedException):
             reason = Path(folder) / REASON
             if reason.is_file():
@@ -40,11 +47,12 @@ def run_processes(body: Callable[[Worker], T], workers: int, timeout: float) -> 
         finally:
             for process in context.processes:
                 process.terminate()
-        result: T = pickle.loads((Path(folder) / RESULT).read_bytes())
-        return result
+        return found[0] if found else results.get()
 
 
-def _process(rank: int, body: Callable[[Worker], T], workers: int, timeout: float, folder: str) -> None:
+def _process(
+    rank: int, body: Callable[[Worker], T], workers: int, timeout: float, folder: str, results: SimpleQueue[T]
+) -> None:
     device = device_of(rank)
     group = inner = None
     if workers > 1:
@@ -62,7 +70,7 @@ def _process(rank: int, body: Callable[[Worker], T], workers: int, timeout: floa
         (Path(folder) / REASON).write_text(str(error), encoding="utf-8")
         sys.exit(2)
     if rank == 0:
-        (Path(folder) / RESULT).write_bytes(pickle.dumps(result))
+        results.put(result)
     if workers > 1:
         dist.barrier()
         dist.destroy_process_group()

@@ -70,6 +70,7 @@ class Validation:
         known = {name: value for name, value in record.items() if name in cls.__dataclass_fields__}
         start = known.get("began_with")
         known |= {"valid": Summary.from_json(record["valid"]), "began_with": start and Start.from_json(start)}
+        known["harmed"] = tuple(record.get("harmed", ()))
         missing = [name for name in ("phase", "epoch", "step", "loss", "best") if name not in known]
         if missing:
             raise KeyError(missing[0])
@@ -79,7 +80,7 @@ class Validation:
         """As `from_json` reads it, in the order of the fields."""
         start = None if self.began_with is None else self.began_with.to_json()
         plain = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        return {**plain, "began_with": start, "valid": self.valid.to_json()}
+        return {**plain, "began_with": start, "harmed": list(self.harmed), "valid": self.valid.to_json()}
 
 
 def best_so_far(history: Sequence[Validation]) -> Validation:

@@ -20,7 +20,7 @@ Where = Callable[[int], str]
 MISSING = pa.array(["", "nan", "none", "null", "<na>", "nat"])
 """Words, in lower case, that programs write where there is no value."""
 _NO_ID = pa.array([*MISSING.to_pylist(), "na", "n/a", "undefined"])
-_FLOAT_ID = r"^(0|-?[1-9][0-9]*)\.0+$"
+FLOAT_ID = r"^(0|-?[1-9][0-9]*)\.0+$"
 
 
 def ids(path: Path, name: str, column: pa.ChunkedArray, where: Where, notes: Notes) -> pa.ChunkedArray:
@@ -45,8 +45,8 @@ def ids(path: Path, name: str, column: pa.ChunkedArray, where: Where, notes: Not
         if len(pc.unique(clean)) < len(clean):
             raise UserError(f"{path}: two ids in '{name}' differ only in blanks around them; make them differ or equal")
         notes.say(f"{path.name}: blanks around {trimmed:,} values of {name} are taken off")
-    if len(clean) and pc.all(pc.match_substring_regex(clean, _FLOAT_ID)).as_py():
-        whole = pc.replace_substring_regex(clean, _FLOAT_ID, r"\1")
+    if len(clean) and pc.all(pc.match_substring_regex(clean, FLOAT_ID)).as_py():
+        whole = pc.replace_substring_regex(clean, FLOAT_ID, r"\1")
         if len(pc.unique(whole)) == len(whole):
             notes.say(f"{path.name}: {name} is written as floats ({clean[0]}) and read as whole numbers ({whole[0]})")
             clean = whole

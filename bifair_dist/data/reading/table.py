@@ -11,6 +11,7 @@ import pyarrow.feather as feather
 import pyarrow.json as pajson
 import pyarrow.parquet as pq
 
+from bifair_dist.data.reading.agreement import refuse_two_readings
 from bifair_dist.data.reading.checks import Where, cells, ids, numbers
 from bifair_dist.data.reading.columns import Columns, choose
 from bifair_dist.data.reading.delimited import Layout, header, read_delimited
@@ -50,7 +51,10 @@ def read_table(path: Path, wanted: Columns, notes: Notes, layout: Layout = _HEAD
     for part, given in parts:
         with reading(part):
             tables.append(_read_part(part, given, wanted, layout, notes))
-    return tables[0] if len(tables) == 1 else pa.concat_tables(tables, promote_options="default")
+    if len(tables) == 1:
+        return tables[0]
+    refuse_two_readings(path, tables, wanted)
+    return pa.concat_tables(tables, promote_options="default")
 
 
 def _read_part(path: Path, given: dict[str, str], wanted: Columns, layout: Layout, notes: Notes) -> pa.Table:

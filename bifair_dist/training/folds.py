@@ -18,8 +18,9 @@ from bifair_dist.training.problem import Problem, backbone_on, sampler_of
 class Folds:
     """Problems of single epochs. Every worker makes the same ones alone, from (seed, epoch).
 
-    `fixed_from` are rows of Z that users' inputs are pooled from once and for all; None where they follow Z. In each
-    epoch they are pooled without the pairs held out.
+    A user's pairs that are held out are still never its negatives in the inner level: nobody would push down a pair
+    that comes back in the next epoch. `fixed_from` are rows of Z that users' inputs are pooled from once and for all;
+    None where they follow Z. In each epoch they are pooled without the pairs held out.
     """
 
     def __init__(self, problem: Problem, fixed_from: Tensor | None) -> None:

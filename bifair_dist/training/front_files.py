@@ -12,9 +12,10 @@ from typing import Any
 
 from safetensors.torch import load_file
 
+from bifair_dist.evaluation.choice import feasible, unfairness
 from bifair_dist.files import write_json
 from bifair_dist.training.evaluator import Evaluator
-from bifair_dist.training.front import STEPS, Point, between, chosen, points
+from bifair_dist.training.front import STEPS, Point, between, chosen, harmed, points
 from bifair_dist.training.outputs import write_projector, write_vectors
 from bifair_dist.training.problem import Problem
 from bifair_dist.training.run_log import RunLog
@@ -66,6 +67,13 @@ def sentence(found: list[Point], kept: Point, tables: tuple[str, ...], budget: f
     base = found[0].measured
     share = "" if budget is None else f"{100 * budget:g} %"
     if kept.interpolation == 0 and share:
+        fairer = [p for p in found if unfairness(base, p.cautious) < 1 and feasible(base, p.cautious, budget or 0.0)]
+        if fairer:  # so the guard of the watched tables ruled them out
+            names = sorted({name for p in fairer for name in harmed(found[0].valid, p.valid, tables)})
+            return (
+                f"\nno fairer state within {share} of AlphaRec's accuracy leaves {', '.join(names)} as fair as it was: "
+                "kept AlphaRec's; try balancing it instead, with --balance.group"
+            )
         return (
             f"\nno fairer state within {share} of AlphaRec's accuracy: kept AlphaRec's; try a larger "
             "--balance.accuracy_budget or another --balance.fairness_strength"

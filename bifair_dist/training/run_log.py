@@ -54,7 +54,9 @@ class RunLog:
         what = " and ".join(n for n, moves in (("projector", phase.train_theta), ("Z", phase.train_z)) if moves)
         balance = problem.settings.balance
         self.labels = {name: table.labels for name, table in problem.dataset.groups.items()}
-        loss = f"{balance.rule} over {balance.group} at {balance.fairness_strength:g}" if phase.fair else "plain loss"
+        starting = "from" if balance.adapt and 0 < balance.fairness_strength < 1 else "at"
+        fair = f"{balance.rule} over {balance.group} {starting} {balance.fairness_strength:g}"
+        loss = fair if phase.fair else "plain loss"
         steps = problem.sampler.steps_per_epoch
         self.phase_start, self.first_epoch = time.monotonic(), first_epoch
         self.say(f"\nphase {phase.name}: {what}, {loss}, at most {phase.epochs} epochs of {steps} steps")

@@ -13,6 +13,7 @@ from small_runs import Small, metrics_of, run, theta_of, vectors_of
 from bifair_dist.evaluation.choice import Figures
 from bifair_dist.runs.summary import GroupFigures, Summary
 from bifair_dist.training.front import Point, between, chosen, harmed
+from bifair_dist.training.front_files import sentence
 
 
 def test_between_is_the_straight_line_and_its_ends_are_exact() -> None:
@@ -82,3 +83,11 @@ def test_fairness_to_one_table_is_not_taken_from_another() -> None:
     assert harmed(base.valid, bold.valid, ("t",)) == ["watched"] and harmed(base.valid, mild.valid, ("t",)) == []
     assert chosen([base, mild, bold], ("t",), 0.01) == 0.5
     assert harmed(base.valid, bold.valid, ("t", "watched")) == []  # a balanced table is in the choice itself
+
+
+def test_the_sentence_names_the_table_that_stood_in_the_way() -> None:
+    base, bold = with_table(0.0, 1.0, 0.5), with_table(1.0, 0.5, 0.56)
+    assert chosen([base, bold], ("t",), 0.01) == 0.0
+    assert "leaves watched as fair as it was" in sentence([base, bold], base, ("t",), 0.01)
+    worse = with_table(1.0, 1.1, 0.5)
+    assert "try a larger --balance.accuracy_budget" in sentence([base, worse], base, ("t",), 0.01)

@@ -21,7 +21,8 @@ from bifair_dist.errors import UserError
 
 ENDINGS = (".json", ".jsonl", ".json.gz", ".jsonl.gz")
 _TEXTS = pa.list_(pa.string())
-_TAG = re.compile(r"</?[A-Za-z][^<>]*>")
+_TAG = re.compile(r"""</?[A-Za-z][A-Za-z0-9]*(?:\s+[\w-]+\s*=\s*(?:"[^"]*"|'[^']*'|[^\s<>]+))*\s*/?>""")
+"""An HTML tag; words between angle brackets are no attributes, and stay."""
 
 
 @dataclass(frozen=True, slots=True)

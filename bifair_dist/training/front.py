@@ -90,11 +90,13 @@ def chosen(found: Sequence[Point], tables: Sequence[str], budget: float) -> floa
 
 
 def harmed(base: Summary, now: Summary, balanced: Sequence[str]) -> list[str]:
-    """The watched tables, those that are not balanced, whose CV is more than `WATCHED` above the base's."""
+    """The watched tables, those that are not balanced, whose CV is more than `WATCHED` above the base's while their
+    worst-off group has lost; where every group gains, some more than others, none is harmed."""
     out = []
     for name, before in base.groups.items():
-        cv, cv0 = _number(now.groups[name].cv), _number(before.cv)
-        if name not in balanced and cv > (1 + WATCHED) * cv0:
+        after = now.groups[name]
+        apart = _number(after.cv) > (1 + WATCHED) * _number(before.cv)
+        if name not in balanced and apart and _number(after.minimum) < _number(before.minimum):
             out.append(name)
     return out
 

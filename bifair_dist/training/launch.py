@@ -17,7 +17,7 @@ from bifair_dist.runs.text import before_after
 from bifair_dist.tracking import close_tracker
 from bifair_dist.training.checks import check_before
 from bifair_dist.training.inputs import with_data
-from bifair_dist.training.lease import Lease, Owner
+from bifair_dist.training.lease import Lease, Owner, check_fence
 from bifair_dist.training.provenance import write_provenance
 from bifair_dist.training.run_folder import open_run_folder, remove_if_untouched
 from bifair_dist.training.settings import TrainSettings
@@ -49,7 +49,8 @@ def train(settings: TrainSettings, callbacks: Sequence[Any] = (), *, table: bool
         begun = on_first(me, partial(_begin, settings, held))
         if begun.owner is not None:
             _train(begun, begun.owner, me, callbacks)
-    if table and (me is None or me.is_first):
+        speaks = me is None or me.is_first  # asked while the process group is there
+    if table and speaks:
         _conclude(begun, time.monotonic() - start)
     return begun.folder
 
@@ -90,7 +91,15 @@ def _train(begun: Begun, owner: Owner, me: Worker | None, callbacks: Sequence[An
 
 
 def _ended_early(begun: Begun, run: Run, error: BaseException) -> None:
-    """Leave the reason in the log and in MLflow, and no folder of a run that trained nothing."""
+    """Leave the reason in the log and in MLflow, and no folder of a run that trained nothing.
+
+    A run that another driver has taken over is left as it is.
+    """
+    if begun.owner is not None:
+        try:
+            check_fence(begun.folder, begun.owner.token)
+        except UserError:
+            return
     interrupted = isinstance(error, KeyboardInterrupt)
     close_tracker(begun.settings.tracking, begun.folder, "KILLED" if interrupted else "FAILED")
     if begun.new and not run.log_file.exists():

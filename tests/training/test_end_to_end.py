@@ -84,7 +84,8 @@ def test_the_run_folder_is_complete(finished: Run) -> None:
     assert all(np.isfinite(r["loss"]) and r["seconds_per_epoch"] > 0 for r in records)
     assert records[-1]["v_norm"] > 0 and abs(sum(records[-1]["weights"]) - 1) < 1e-12
     start = vectors_of(next((finished.cache).rglob("manifest.json")).parent)
-    z = vectors_of(finished.folder / "item_representations")
+    assert vectors_of(finished.folder / "item_representations").shape == start.shape  # the kept state's
+    z = vectors_of(finished.folder / "front_end" / "item_representations")
     assert z.shape == start.shape and z.dtype == np.float32 and 1e-4 < np.abs(z - start).max() < 1
     assert {name: t.shape for name, t in theta_of(finished.folder).items()} == {
         "w1": (256, 384), "b1": (256,), "w2": (64, 256), "b2": (64,),

@@ -73,8 +73,10 @@ def test_a_run_that_finds_nothing_fairer_says_so(small: Small, tmp_path: Path) -
     assert metrics_of(folder)["test"] == metrics_of(folder)["before"]["test"]
 
 
-def with_table(a: float, cv: float, watched: float) -> Point:
-    valid = Summary({}, {"t": GroupFigures(cv), "watched": GroupFigures(watched)})
+def with_table(a: float, cv: float, watched: float, worst: float | None = None) -> Point:
+    valid = Summary(
+        {}, {"t": GroupFigures(cv), "watched": GroupFigures(watched, 1 - watched if worst is None else worst)}
+    )
     return Point(a, valid, Figures(0.5, 0.4, (cv,)), Figures(0.5, 0.4, (cv,)))
 
 
@@ -83,6 +85,8 @@ def test_fairness_to_one_table_is_not_taken_from_another() -> None:
     assert harmed(base.valid, bold.valid, ("t",)) == ["watched"] and harmed(base.valid, mild.valid, ("t",)) == []
     assert chosen([base, mild, bold], ("t",), 0.01) == 0.5
     assert harmed(base.valid, bold.valid, ("t", "watched")) == []  # a balanced table is in the choice itself
+    all_gain = with_table(1.0, 0.5, 0.56, worst=0.5)  # further apart, but nobody is worse off
+    assert harmed(base.valid, all_gain.valid, ("t",)) == []
 
 
 def test_the_sentence_names_the_table_that_stood_in_the_way() -> None:

@@ -28,10 +28,12 @@ from bifair_dist.training.trainer import Trainer
 
 @dataclass
 class Trace:
-    """What a run did, seen from outside: (phase, theta moved, Z moved), batches of every outer step, the problem."""
+    """What a run did, seen from outside: (phase, theta moved, Z moved), batches and edges of the graphs of every outer step, the
+    problem."""
 
     moves: list[tuple[str, bool, bool]] = field(default_factory=list)
     outer: list[tuple[Batch, Batch]] = field(default_factory=list)
+    edges: list[set[int]] = field(default_factory=list)
     problem: Problem | None = None
 
 
@@ -49,6 +51,8 @@ def trace(monkeypatch: pytest.MonkeyPatch) -> Trace:
 
     def traced_hypergradient(self: BilevelStep, batch: Batch, a: Tensor, outer: Batch, record: Any) -> Any:
         out.outer.append((batch, outer))
+        models: list[Any] = [self.model, self.outer_model, self.places.inner.model]  # type: ignore[attr-defined]
+        out.edges.append({m.graph.n_edges for m in models})
         return hypergradient(self, batch, a, outer, record)
 
     monkeypatch.setattr(Trainer, "run", traced_run)
@@ -131,6 +135,30 @@ def test_a_fold_is_the_outer_level_alone(small: Small, tmp_path: Path, trace: Tr
         for batch, other in trace.outer[epoch * steps : (epoch + 1) * steps]:
             assert set((batch.users * n + batch.positives).tolist()) <= set(inner)
             assert set((other.users * n + other.positives).tolist()) <= set(outer)
+        assert all(edges == {len(inner)} for edges in trace.edges[epoch * steps : (epoch + 1) * steps])
+
+
+@pytest.mark.parametrize("method", ["bifair", "theta_only"])
+@pytest.mark.parametrize("losses", ["outer", "inner"])
+def test_weights_follow_the_losses_on_the_pairs_asked_for(
+    losses: str, method: str, small: Small, tmp_path: Path, trace: Trace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Batch] = []
+    refresh = BilevelStep.refresh_weights
+
+    def traced(self: BilevelStep, batch: Batch, record: Any) -> None:
+        asked.append(batch)
+        refresh(self, batch, record)
+
+    monkeypatch.setattr(BilevelStep, "refresh_weights", traced)
+    changes = {"training.method": method, "balance.losses": losses, "training.bilevel_epochs": 1}
+    train(small, tmp_path, changes)
+    assert trace.problem is not None and asked
+    inside = Folds(trace.problem, trace.problem.fixed_from).in_epoch(0)
+    sampler, n = (inside.outer_sampler if losses == "outer" else inside.sampler), trace.problem.dataset.n_items
+    assert sampler is not None
+    pairs = set((sampler.user * n + sampler.item).tolist())
+    assert all(set((b.users * n + b.positives).tolist()) <= pairs for b in asked)
 
 
 def test_frozen_users_keep_their_inputs(small: Small, tmp_path: Path, trace: Trace) -> None:

@@ -28,8 +28,8 @@ from bifair_dist.training.trainer import Trainer
 
 @dataclass
 class Trace:
-    """What a run did, seen from outside: (phase, theta moved, Z moved), batches and edges of the graphs of every outer step, the
-    problem."""
+    """What a run did, seen from outside: (phase, theta moved, Z moved); of every outer step its batches and the numbers
+    of edges of its graphs; the problem."""
 
     moves: list[tuple[str, bool, bool]] = field(default_factory=list)
     outer: list[tuple[Batch, Batch]] = field(default_factory=list)

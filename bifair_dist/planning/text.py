@@ -13,6 +13,7 @@ from bifair_dist.planning.traffic import Traffic, step_traffic
 from bifair_dist.planning.work import Sizes, Work, work_of
 from bifair_dist.progress import duration
 from bifair_dist.training.phases import phases_of
+from bifair_dist.training.propagation import settle_propagation
 
 GIB = 2**30
 
@@ -28,8 +29,15 @@ def named(words: list[str]) -> list[str]:
 
 
 def plan(settings: TrainPlanSettings) -> str:
-    """The plan. Only manifests are read. Raises `UserError` where sizes are missing or workers too many."""
+    """The plan. Only manifests are read. Raises `UserError` where it has no formulas, sizes or columns enough."""
     sizes = find_sizes(settings)
+    settled, _ = settle_propagation(settings, sizes.items, sizes.users)
+    if settled.model.propagation == "cached":
+        raise UserError(
+            f"plan: model.propagation {settings.model.propagation} trains cached, and only full propagation can be "
+            "planned; give --model.propagation full to plan that, or measure cached steps on one device with "
+            "python -m benchmarks.cached_gpu"
+        )
     workers = 1 if settings.cluster.launcher == "inline" else settings.cluster.workers
     if workers > settings.model.output:
         raise UserError(

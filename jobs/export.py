@@ -1,8 +1,11 @@
-"""A finished run for other programs: a FAISS index, arrays, a Lance table, or a model folder with a model card.
+"""A finished run for other programs: a FAISS index, arrays, a Lance table, a model folder with a model card, or another
+trade-off of the same run, without training.
 
     python jobs/export.py runs/first                                       Hugging Face layout; bd.load_run reads it
     python jobs/export.py runs/first --format faiss --output index
     python jobs/export.py runs/first --format npy
+    python jobs/export.py runs/first --accuracy_budget 0.03                the fairest state that loses at most 3 %
+    python jobs/export.py runs/first --interpolation 0.7                   a run folder, as a training writes it
 
 Hardware: one core, memory for all item representations. Time: seconds.
 """

@@ -23,12 +23,30 @@ from bifair_dist.serving.settings import ExportSettings
 def export(settings: ExportSettings) -> Path:
     """Write the folder, whole or not at all, and return it. Raises `UserError`."""
     run = Run.finished_in(settings.run, "run")
-    folder = Path(settings.output).expanduser() if settings.output else run.folder / f"export-{settings.format}"
-    write = FORMATS[settings.format]
+    named = Path(settings.output).expanduser() if settings.output else None
+    if settings.interpolation is not None or settings.accuracy_budget is not None:
+        return _another_point(run, named, settings)
+    kind = settings.format or "huggingface"
+    folder = named or run.folder / f"export-{kind}"
+    write = FORMATS[kind]
     model = recommender_of(run.folder)
     with building(folder) as place:
         write(model, run, place)
-    print(f"{len(model.item_ids):,} items and {len(model.user_ids):,} users as {settings.format}: {folder}", flush=True)
+    print(f"{len(model.item_ids):,} items and {len(model.user_ids):,} users as {kind}: {folder}", flush=True)
+    return folder
+
+
+def _another_point(run: Run, folder: Path | None, settings: ExportSettings) -> Path:
+    if settings.interpolation is not None and settings.accuracy_budget is not None:
+        raise UserError("interpolation and accuracy_budget: give one of them; each names a state of the run")
+    if settings.format is not None:
+        raise UserError(
+            f"format: another state is written as a run folder; then jobs/export.py FOLDER --format {settings.format}"
+        )
+    from bifair_dist.training.another_point import write_point
+
+    folder = write_point(run, folder, settings.interpolation, settings.accuracy_budget)
+    print(Run(folder).log_file.read_text(encoding="utf-8") + f"a run folder: {folder}", flush=True)
     return folder
 
 

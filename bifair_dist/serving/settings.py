@@ -31,12 +31,32 @@ class ExportSettings(Settings):
     """A finished run for other programs."""
 
     run: str = setting("", "run folder; or name it before the settings", unit="path")
-    format: Literal["huggingface", "faiss", "lance", "npy", "safetensors"] = setting(
-        "huggingface",
+    format: Literal["huggingface", "faiss", "lance", "npy", "safetensors"] | None = setting(
+        None,
         "huggingface: the whole model with a model card, bd.load_run reads it; the others: ranking vectors of items "
-        "and users, whose inner products are the scores",
+        "and users, whose inner products are the scores; none: huggingface, or a run folder where another point is "
+        "asked for",
         why="the one that needs no other program",
     )
+    interpolation: float | None = setting(
+        None,
+        "write another state of the run as a run folder: between AlphaRec's (0) and the fair end (1); none: the "
+        "run's own",
+        unit="share of the way",
+        why="the training chose already",
+        ge=0,
+        le=1,
+    )
+    accuracy_budget: float | None = setting(
+        None,
+        "the same, for the fairest state that loses at most this of AlphaRec's validation Recall and NDCG",
+        unit="share",
+        why="the training chose already",
+        ge=0,
+        lt=1,
+    )
     output: str = setting(
-        "", "folder to write, which must not exist; empty: export-FORMAT in the run folder", unit="path"
+        "",
+        "folder to write, which must not exist; empty: export-FORMAT in the run folder, or RUN-at-SHARE beside it",
+        unit="path",
     )

@@ -12,7 +12,8 @@ users, in the wrong direction for it. The error shrinks with a, so a cautious sm
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,12 +47,21 @@ class Point:
 
     def record(self, base: Figures, budget: float) -> dict[str, Any]:
         """A line of `front.json`."""
+        c = self.cautious
         return {
             "interpolation": self.interpolation,
             "unfairness": unfairness(base, self.measured),
             "within_budget": feasible(base, self.cautious, budget),
+            "cautious": {"recall": c.recall, "ndcg": c.ndcg, "cv": [None if math.isnan(v) else v for v in c.cvs]},
             "valid": self.valid.to_json(),
         }
+
+    @classmethod
+    def of_record(cls, record: Mapping[str, Any], tables: Sequence[str]) -> Point:
+        """From a line of `front.json`. Raises `KeyError` for one of an earlier version, without `cautious`."""
+        c, valid = record["cautious"], Summary.from_json(record["valid"])
+        cautious = Figures(c["recall"], c["ndcg"], tuple(map(_number, c["cv"])))
+        return cls(record["interpolation"], valid, figures(valid, tables), cautious)
 
 
 def between(start: tuple[Theta, Tensor], end: tuple[Theta, Tensor], a: float) -> tuple[Theta, Tensor]:

@@ -14,9 +14,30 @@ from torch import Tensor
 from bifair_dist.data.dataset import Dataset, Strings
 from bifair_dist.data.representations import write_manifest, write_shard
 from bifair_dist.files import writing
+from bifair_dist.model.id_embeddings import IdEmbeddings
 from bifair_dist.model.projector import Theta
 from bifair_dist.parallel.comm import Comm, row_range
+from bifair_dist.runs import Metrics, Run
 from bifair_dist.training.evaluator import Evaluation
+from bifair_dist.training.problem import Problem
+from bifair_dist.training.steps import State
+
+
+def write_result(run: Run, problem: Problem, state: State, test: Evaluation, metrics: Metrics) -> None:
+    """What a finished run says of its state: vectors, lists of the test, projector and, last, `metrics.json`."""
+    comm, dataset = problem.comm, problem.dataset
+    about = {"model": "bifair_dist", "run": run.name, "started_from": problem.started_from}
+    z = state.z
+    if isinstance(problem.ranking_model, IdEmbeddings):
+        users, z = problem.ranking_model.own_rows(state.z)
+        write_vectors(run.user_vectors, dataset.user_ids, users, comm, about)
+    write_vectors(run.item_vectors, dataset.item_ids, z, comm, about)
+    with torch.no_grad():
+        write_serving(run.serving, dataset, *problem.ranking_model.ranking_rows(state.theta, state.z), comm, about)
+    write_recommendations(run.recommendations, dataset, test, comm)
+    if comm.rank == 0:
+        write_projector(run.projector, state.theta)
+        run.write_metrics(metrics)
 
 
 def write_vectors(

@@ -10,16 +10,15 @@ from typing import Any
 import torch
 
 from bifair_dist.errors import UserError
-from bifair_dist.model.id_embeddings import IdEmbeddings
 from bifair_dist.parallel.comm import Comm
 from bifair_dist.runs import Metrics, Run
 from bifair_dist.settings import flatten
 from bifair_dist.tracking import open_tracker
 from bifair_dist.training.checkpoints import Checkpoints, Saved
-from bifair_dist.training.evaluator import Evaluation, Evaluator, Split
+from bifair_dist.training.evaluator import Evaluator, Split
 from bifair_dist.training.front_files import BEFORE, keep_fairest
 from bifair_dist.training.lease import Owner, check_fence
-from bifair_dist.training.outputs import write_projector, write_recommendations, write_serving, write_vectors
+from bifair_dist.training.outputs import write_projector, write_recommendations, write_result
 from bifair_dist.training.phases import phases_of
 from bifair_dist.training.problem import Problem, load_problem
 from bifair_dist.training.run_log import RunLog
@@ -109,7 +108,7 @@ def _train(settings: TrainSettings, worker: Worker, comm: Comm, log: RunLog, att
     test = evaluator.evaluate(problem.ranking_model, state.theta, state.z, "test")
     metrics = Metrics(valid, test.summary, None if before is None else Metrics.from_json(before))
     log.fence()
-    _write(log.run, problem, state, test, metrics)
+    write_result(log.run, problem, state, test, metrics)
     if comm.rank == 0:
         log.end(metrics, settings.balance.group, trainer.position.total)
     return metrics
@@ -129,19 +128,3 @@ def _measure(problem: Problem, state: State, evaluator: Evaluator, log: RunLog) 
     log.fence()
     write_recommendations(log.run.recommendations_before, problem.dataset, found["test"], problem.comm)
     return {s: evaluation.summary.to_json() for s, evaluation in found.items()}
-
-
-def _write(run: Run, problem: Problem, state: State, test: Evaluation, metrics: Metrics) -> None:
-    comm, dataset = problem.comm, problem.dataset
-    about = {"model": "bifair_dist", "run": run.name, "started_from": problem.started_from}
-    z = state.z
-    if isinstance(problem.ranking_model, IdEmbeddings):
-        users, z = problem.ranking_model.own_rows(state.z)
-        write_vectors(run.user_vectors, dataset.user_ids, users, comm, about)
-    write_vectors(run.item_vectors, dataset.item_ids, z, comm, about)
-    with torch.no_grad():
-        write_serving(run.serving, dataset, *problem.ranking_model.ranking_rows(state.theta, state.z), comm, about)
-    write_recommendations(run.recommendations, dataset, test, comm)
-    if comm.rank == 0:
-        write_projector(run.projector, state.theta)
-        run.write_metrics(metrics)

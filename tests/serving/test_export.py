@@ -99,3 +99,52 @@ def test_bad_input_is_one_line_and_leaves_nothing(done: Path, tmp_path: Path) ->
     (folder / "model.safetensors").write_bytes(b"cut")
     with pytest.raises(UserError, match="cannot be read as an exported model"):
         bd.load_run(folder).recommend(k=3)
+
+
+@pytest.fixture(scope="module")
+def fair(small: Small, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    changes = {"training.run_name": "fair", "balance.interpolation": 0.4, "bilevel.eta": 1e-2}
+    return run(small, tmp_path_factory.mktemp("fair"), changes)
+
+
+def at(source: Path, folder: Path, **settings: object) -> Run:
+    return Run(export(override(ExportSettings(), {"run": str(source), "output": str(folder), **settings})))
+
+
+def test_the_kept_point_is_the_run_itself(fair: Path, tmp_path: Path) -> None:
+    again = at(fair, tmp_path / "again", interpolation=0.4)
+    assert again.metrics == Run(fair).metrics
+    assert best(again.folder, 4) == best(fair, 4)
+    with pytest.raises(UserError, match="already exists"):
+        at(fair, again.folder, interpolation=0.4)
+
+
+def test_another_point_is_what_a_training_that_keeps_it_writes(fair: Path, small: Small, tmp_path: Path) -> None:
+    """Also through a folder that was itself written without training."""
+    other = at(at(fair, tmp_path / "base", interpolation=0.0).folder, tmp_path / "other", interpolation=0.7)
+    changes = {"training.run_name": "trained", "balance.interpolation": 0.7, "bilevel.eta": 1e-2}
+    trained = Run(run(small, tmp_path, changes))
+    assert other.metrics == trained.metrics != Run(fair).metrics
+    assert bd.load_run(other.folder).recommend(k=5).equals(bd.load_run(trained.folder).recommend(k=5))
+
+
+def test_a_budget_names_the_point_that_a_training_with_it_keeps(fair: Path, small: Small, tmp_path: Path) -> None:
+    for budget in (0.0, 0.5):
+        changes = {"training.run_name": f"{budget}", "balance.accuracy_budget": budget, "balance.interpolation": "none"}
+        changes |= {"bilevel.eta": 1e-2, "balance.adapt": 0, "training.bilevel_epochs": 2}
+        trained = run(small, tmp_path / "trained", changes)
+        assert at(trained, tmp_path / f"{budget}", accuracy_budget=budget).metrics == Run(trained).metrics
+
+
+def test_a_run_without_fair_phase_has_no_other_point(done: Path, tmp_path: Path) -> None:
+    if Run(done).metrics.before is None:
+        with pytest.raises(UserError, match="no fair phase"):
+            at(done, tmp_path / "none", interpolation=0.5)
+
+
+def test_two_states_or_another_format_at_once_are_refused(fair: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="give one of them"):
+        at(fair, tmp_path / "x", interpolation=0.5, accuracy_budget=0.1)
+    with pytest.raises(UserError, match="written as a run folder"):
+        at(fair, tmp_path / "x", interpolation=0.5, format="npy")
+    assert not (tmp_path / "x").exists()

@@ -1,0 +1,106 @@
+"""Another point between AlphaRec's state and the fair end of a finished run, as a run folder of its own: no training.
+
+Its test figures are evaluated then, so that each point's are looked at only when it was chosen.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+
+from bifair_dist.data.representations import building, read_rows
+from bifair_dist.errors import UserError
+from bifair_dist.files import write_json
+from bifair_dist.parallel.comm import Comm
+from bifair_dist.runs import Metrics, Run
+from bifair_dist.settings import load, override, to_yaml
+from bifair_dist.training.evaluator import Evaluator
+from bifair_dist.training.front import Point, between, chosen
+from bifair_dist.training.front_files import BEFORE, END, FRONT, moves_z, sentence
+from bifair_dist.training.outputs import write_result
+from bifair_dist.training.problem import Problem, load_problem
+from bifair_dist.training.settings import TrainSettings
+from bifair_dist.training.steps import State
+
+
+def write_point(run: Run, folder: Path | None, interpolation: float | None, budget: float | None) -> Path:
+    """Write the point at `interpolation`, or the fairest within `budget` of AlphaRec's accuracy, and return its folder.
+
+    Whole or not at all. `folder` None: beside the run, named by the point. Raises `UserError` for a run without fair
+    phases, and where the folder exists.
+    """
+    settings = load(TrainSettings(), run.config_file)
+    before = run.metrics.before
+    if before is None or not (run.folder / FRONT).is_file():
+        raise UserError(f"{run.folder}: has no {FRONT}, because the run had no fair phase; only its own state exists")
+    front = json.loads((run.folder / FRONT).read_text(encoding="utf-8"))
+    said = ""
+    if interpolation is None:
+        assert budget is not None
+        interpolation, said = _within(run, front, budget)
+    folder = folder or run.folder.with_name(f"{run.name}-at-{interpolation:g}")
+    place = {"training.output": str(folder.absolute().parent), "training.run_name": folder.name}
+    settings = override(settings, {**place, "balance.interpolation": interpolation})
+    with torch.no_grad(), building(folder) as made:
+        new = Run(made)
+        new.write_config(to_yaml(settings))
+        for name in ("provenance.json", "history.jsonl", BEFORE, run.recommendations_before.name):
+            if (run.folder / name).is_file():
+                shutil.copy(run.folder / name, made)
+        new.append_log(f"state {interpolation:g} of the way from AlphaRec's to the fair end of {run.name}{said}")
+        write_json(made / FRONT, {**front, "kept": interpolation})
+        _copy_end(run, made / END, settings)
+        problem = load_problem(settings, Comm(), torch.device("cpu"))
+        if settings.model.users == "frozen":
+            problem = problem.with_fixed_users(problem.first_z())
+        state = _state(run, problem, interpolation)
+        evaluator = Evaluator(problem.dataset, problem.comm, settings.training.k)
+        valid, test = (evaluator.evaluate(problem.ranking_model, state.theta, state.z, s) for s in ("valid", "test"))
+        write_result(new, problem, state, test, Metrics(valid.summary, test.summary, before))
+    return folder
+
+
+def _within(run: Run, front: dict[str, object], budget: float) -> tuple[float, str]:
+    """The interpolation to keep within a budget, and the sentence that says so."""
+    tables = tuple(map(str, front["tables"]))  # type: ignore[call-overload]
+    try:
+        found = [Point.of_record(record, tables) for record in front["points"]]  # type: ignore[attr-defined]
+    except KeyError:
+        raise UserError(
+            f"{run.folder / FRONT}: of an earlier version, which did not keep standard errors; give --interpolation"
+        ) from None
+    a = chosen(found, tables, budget)
+    kept = next(point for point in found if point.interpolation == a)
+    return a, ";" + sentence(found, kept, tables, budget)
+
+
+def _end(run: Run) -> tuple[Path, Path]:
+    """Projector and item vectors of the fair end: the run's own where it kept that, else those beside it."""
+    if (run.folder / END).is_dir():
+        return run.folder / END / run.projector.name, run.folder / END / run.item_vectors.name
+    return run.projector, run.item_vectors
+
+
+def _copy_end(run: Run, folder: Path, settings: TrainSettings) -> None:
+    """So that further points can be written from the new folder, too."""
+    projector, vectors = _end(run)
+    folder.mkdir()
+    shutil.copy(projector, folder)
+    if moves_z(settings.training.method):
+        shutil.copytree(vectors, folder / vectors.name)
+
+
+def _state(run: Run, problem: Problem, a: float) -> State:
+    settings, first = problem.settings, problem.first_z()
+    projector, vectors = _end(run)
+    start, end = (
+        {name: t.to(problem.dtype) for name, t in load_file(path).items()} for path in (run.folder / BEFORE, projector)
+    )
+    last = first
+    if moves_z(settings.training.method):
+        last = torch.from_numpy(read_rows(vectors, problem.dataset.item_ids, dtype=settings.model.dtype))
+    return State(*between((start, first), (end, last), a))

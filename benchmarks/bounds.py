@@ -13,7 +13,7 @@ from typing import Any
 
 from benchmarks.cases import Case, settings_of
 from benchmarks.settings import BenchmarkSettings
-from bifair_dist.planning.hardware import Hardware
+from bifair_dist.hardware import Hardware
 from bifair_dist.planning.memory import BASE, parts, total
 from bifair_dist.planning.operations import Operations, optimiser_bytes, pass_operations
 from bifair_dist.planning.passes import Pass, passes

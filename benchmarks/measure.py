@@ -23,9 +23,9 @@ from benchmarks.settings import BenchmarkSettings
 from bifair_dist.bilevel.step import BilevelStep
 from bifair_dist.csr import Csr
 from bifair_dist.evaluation.ranking import full_ranking
+from bifair_dist.hardware import Hardware, of_device
 from bifair_dist.parallel.comm import Comm
 from bifair_dist.parallel.sampler import BatchSampler
-from bifair_dist.planning.hardware import Hardware, of_device
 from bifair_dist.planning.seconds import step_seconds
 from bifair_dist.training.problem import Problem
 

@@ -14,8 +14,8 @@ from collections.abc import Callable
 
 import torch
 
+from bifair_dist.hardware import Hardware
 from bifair_dist.parallel.comm import Comm
-from bifair_dist.planning.hardware import Hardware
 
 ROUNDS = 7
 SIDE = {"cpu": 1024, "cuda": 8192}

@@ -123,9 +123,10 @@ def train(
     named = {"training.method": method, "training.output": str(output), "cluster.launcher": "inline"}
     named |= {"data.dataset": str(dataset)} if dataset else {}
     named |= {"data.representations": str(representations)} if representations else {}
+    from bifair_dist.after_training import publish
     from bifair_dist.training.launch import train as launch
 
-    return TrainedRun(launch(override(base, {**named, **(settings or {})}, "bd.train")))
+    return TrainedRun(launch(override(base, {**named, **(settings or {})}, "bd.train"), finish=publish))
 
 
 def load_run(folder: str | Path) -> TrainedRun:

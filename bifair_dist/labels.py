@@ -10,8 +10,9 @@ import functools
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
-import torch
 from torch.profiler import record_function
+
+from bifair_dist.compat import profiler_runs
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -27,7 +28,7 @@ def labelled(name: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         @functools.wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
-            if not torch.autograd._profiler_enabled():
+            if not profiler_runs():
                 return function(*args, **kwargs)
             with record_function(name):
                 return function(*args, **kwargs)

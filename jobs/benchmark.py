@@ -75,7 +75,7 @@ def main() -> None:
 
 def profile(words: list[str]) -> tuple[list[str], str]:
     """The command line without --plan, and the profile that it names (none: that of a small machine)."""
-    from bifair_dist.planning.hardware import find_profile
+    from bifair_dist.hardware import find_profile
 
     at = words.index("--plan")
     value = words[at + 1 : at + 2]

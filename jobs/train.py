@@ -31,9 +31,10 @@ def main() -> None:
         print(plan(parse(TrainPlanSettings(), named(sys.argv[1:]), __doc__ or "")))
         return
     settings = parse(TrainSettings(), description=__doc__ or "")
+    from bifair_dist.after_training import publish
     from bifair_dist.training.launch import train
 
-    train(settings)
+    train(settings, finish=publish)
 
 
 if __name__ == "__main__":

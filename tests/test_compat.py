@@ -1,4 +1,4 @@
-"""Private parts of Ray that the project uses: each is still what `compat.py` takes it for."""
+"""Private parts of Ray and torch that the project uses: each is still what `compat.py` takes it for."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import threading
 from pathlib import Path
 
 import pytest
+import torch
 
-from bifair_dist.compat import interruptible, own_sigterm
+from bifair_dist.compat import interruptible, own_sigterm, profiler_runs
 
 
 def test_ray_train_hands_on_the_variables_in_its_set() -> None:
@@ -66,3 +67,10 @@ def test_work_in_another_thread_returns_raises_and_is_interrupted() -> None:
     finally:
         held.set()
         signal.signal(signal.SIGINT, before)
+
+
+def test_a_running_profiler_is_seen() -> None:
+    assert not profiler_runs()
+    with torch.profiler.profile():
+        assert profiler_runs()
+    assert not profiler_runs()

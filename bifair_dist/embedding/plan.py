@@ -19,7 +19,7 @@ from bifair_dist.embedding.presets import PRESETS
 from bifair_dist.embedding.settings import EmbedSettings
 from bifair_dist.embedding.token_sample import CHARACTERS_PER_TOKEN, TokenSample, sample_tokens
 from bifair_dist.errors import UserError
-from bifair_dist.planning.hardware import PROFILES, Hardware
+from bifair_dist.hardware import PROFILES, Hardware
 from bifair_dist.progress import duration
 from bifair_dist.settings import setting
 

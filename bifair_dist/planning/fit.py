@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bifair_dist.errors import UserError
-from bifair_dist.planning.hardware import Hardware
+from bifair_dist.hardware import Hardware
 from bifair_dist.planning.memory import BASE, CONTEXT, Part, parts, tables, total
 from bifair_dist.planning.work import Sizes, Work, work_of
 from bifair_dist.settings import override

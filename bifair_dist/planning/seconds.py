@@ -9,7 +9,7 @@ Nothing overlaps in the step as it is written, so the parts add up. Shares of th
 
 from __future__ import annotations
 
-from bifair_dist.planning.hardware import Hardware
+from bifair_dist.hardware import Hardware
 from bifair_dist.planning.operations import step_operations
 from bifair_dist.planning.traffic import step_traffic
 from bifair_dist.planning.work import Work

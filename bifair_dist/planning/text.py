@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from bifair_dist.errors import UserError
+from bifair_dist.hardware import PROFILES, Hardware
 from bifair_dist.planning.fit import Need, all_parts, cures, fits, heaviest, need, room
-from bifair_dist.planning.hardware import PROFILES, Hardware
 from bifair_dist.planning.operations import step_flops
 from bifair_dist.planning.seconds import mean_step
 from bifair_dist.planning.settings import TrainPlanSettings

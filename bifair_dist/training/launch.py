@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -27,6 +27,8 @@ from bifair_dist.workers.run import run_workers
 from bifair_dist.workers.torchrun import on_first, torchrun_worker
 from bifair_dist.workers.worker import Worker
 
+Finish = Callable[[TrainSettings, Path], None]
+
 
 @dataclass(frozen=True, slots=True)
 class Begun:
@@ -38,10 +40,13 @@ class Begun:
     new: bool
 
 
-def train(settings: TrainSettings, callbacks: Sequence[Any] = (), *, table: bool = True) -> Path:
+def train(
+    settings: TrainSettings, callbacks: Sequence[Any] = (), *, table: bool = True, finish: Finish = lambda *_: None
+) -> Path:
     """Run a whole training, or the rest of one that was cut off, and print its table; returns the run folder.
 
-    `callbacks` are Ray Train's, for a training on Ray; without `table` it ends in silence. Raises `UserError` for bad
+    `callbacks` are Ray Train's, for a training on Ray; without `table` it ends in silence; with it
+    `finish` gets the settings and the run folder of a run that has just ended. Raises `UserError` for bad
     input, `Interrupted` after Ctrl-C.
     """
     start = time.monotonic()
@@ -51,7 +56,7 @@ def train(settings: TrainSettings, callbacks: Sequence[Any] = (), *, table: bool
             _train(begun, begun.owner, me, callbacks)
         speaks = me is None or me.is_first  # asked while the process group is there
     if table and speaks:
-        _conclude(begun, time.monotonic() - start)
+        _conclude(begun, time.monotonic() - start, finish)
     return begun.folder
 
 
@@ -108,15 +113,10 @@ def _ended_early(begun: Begun, run: Run, error: BaseException) -> None:
         run.append_log("interrupted" if interrupted else f"error: {error}")
 
 
-def _conclude(begun: Begun, seconds: float) -> None:
-    """The table of accuracy and fairness on the test pairs, and the report of a new run."""
+def _conclude(begun: Begun, seconds: float, finish: Finish) -> None:
+    """The table of accuracy and fairness on the test pairs, and what follows on a new run."""
     print(f"\n{before_after(Run(begun.folder).metrics, begun.settings.balance.group)}", flush=True)
     if begun.owner is None:
         return
-    from bifair_dist.report.report import report_of_training  # a training that shows no table needs none of it
-
-    report_of_training(begun.settings, begun.folder)
-    from bifair_dist.serving.mlflow_model import keep_model
-
-    keep_model(begun.settings, begun.folder)
+    finish(begun.settings, begun.folder)
     print(f"\nfinished in {duration(seconds)}; everything is in {begun.folder}", flush=True)

@@ -8,7 +8,7 @@
     separate     base, fair_theta, fair_z      first theta, then Z with theta fixed (the paper's Figure 3)
 
 With cached propagation `base` is followed by `finish`, the same with short intervals and a low rate
-(config/cached.py). Both are left out where a run starts from another run (`training.warm_start`). All phases stop by
+(cached_settings.py). Both are left out where a run starts from another run (`training.warm_start`). All phases stop by
 the same rule.
 """
 

@@ -19,8 +19,8 @@ from benchmarks.parts import Span, by, by_kernels, by_time
 from benchmarks.report import exponent, markdown, page
 from benchmarks.settings import BenchmarkSettings
 from bifair_dist.errors import UserError
+from bifair_dist.hardware import Hardware
 from bifair_dist.parallel.comm import Comm
-from bifair_dist.planning.hardware import Hardware
 from bifair_dist.settings import override
 
 ROOT = Path(__file__).resolve().parents[2]

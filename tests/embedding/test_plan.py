@@ -21,7 +21,7 @@ from bifair_dist.embedding.presets import PRESETS
 from bifair_dist.embedding.settings import EmbedSettings
 from bifair_dist.embedding.token_sample import sample_tokens
 from bifair_dist.errors import UserError
-from bifair_dist.planning.hardware import PROFILES
+from bifair_dist.hardware import PROFILES
 
 A100, H100, CPU = (PROFILES[name] for name in ("a100-80gb", "h100-80gb", "cpu-2core"))
 TOKENIZER = packaged_folder() / "tokenizer.json"

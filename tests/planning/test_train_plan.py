@@ -13,9 +13,9 @@ import pytest
 
 from bifair_dist.command_line import parse
 from bifair_dist.errors import UserError
+from bifair_dist.hardware import PROFILES
 from bifair_dist.planning.blocks import moments, sizes
 from bifair_dist.planning.fit import cures, fits, heaviest, need
-from bifair_dist.planning.hardware import PROFILES
 from bifair_dist.planning.memory import parts
 from bifair_dist.planning.operations import step_flops
 from bifair_dist.planning.seconds import mean_step

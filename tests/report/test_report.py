@@ -16,6 +16,7 @@ import pytest
 from small_runs import Small, make_small, metrics_of, run
 from strange_texts import EVIL, LABEL, NAME
 
+from bifair_dist.after_training import publish
 from bifair_dist.errors import UserError
 from bifair_dist.report import measured, report
 from bifair_dist.report.settings import ReportSettings
@@ -211,7 +212,7 @@ def test_a_report_that_fails_does_not_lose_the_run(
     begun = launch.Begun(
         load(TrainSettings(), done / "config.yaml"), done, Owner("t", 1, "here", "b", 1, "0", 0.0), new=True
     )
-    launch._conclude(begun, 1.0)
+    launch._conclude(begun, 1.0, publish)
     out = capsys.readouterr().out.splitlines()
     assert [line for line in out if "warning" in line] == [
         "warning: no report was written: no such (jobs/report.py tries again)"

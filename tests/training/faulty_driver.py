@@ -50,6 +50,7 @@ def main() -> None:
     plan, *arguments = sys.argv[1:]
     import ray.train.torch
 
+    from bifair_dist.after_training import publish
     from bifair_dist.command_line import parse
     from bifair_dist.training.launch import train
     from bifair_dist.training.settings import TrainSettings
@@ -61,7 +62,7 @@ def main() -> None:
         whole(self, faulty_worker, train_loop_config=config, **rest)
 
     setattr(ray.train.torch.TorchTrainer, "__init__", trainer)  # noqa: B010
-    train(parse(TrainSettings(), arguments))
+    train(parse(TrainSettings(), arguments), finish=publish)
 
 
 if __name__ == "__main__":

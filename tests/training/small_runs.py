@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from safetensors.numpy import load_file
 
+from bifair_dist.after_training import publish
 from bifair_dist.data.dataset import read_dataset
 from bifair_dist.data.generated import generate_dataset
 from bifair_dist.data.representations import write_representations
@@ -67,7 +68,7 @@ def quick(small: Small, output: Path, changes: Mapping[str, Any]) -> dict[str, A
 
 def run(small: Small, output: Path, changes: Mapping[str, Any]) -> Path:
     """Train in this process; returns the run folder."""
-    return train(override(TrainSettings(), quick(small, output, changes)))
+    return train(override(TrainSettings(), quick(small, output, changes)), finish=publish)
 
 
 def command_line(settings: Mapping[str, Any]) -> list[str]:

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from bifair_dist.data.dataset import GroupTable
 from bifair_dist.data.raw import RawData
 from bifair_dist.data.reading import Notes
+from bifair_dist.errors import UserError
 
 _USUAL_SCALE = 5.0  # highest rating of the scales that the default threshold is made for
 _MANY_GROUPS = 50
@@ -23,7 +24,7 @@ _NO_NAME = frozenset({"unknown", "n/a", "other", "others", "various", "unspecifi
 
 
 def tell_values(raw: RawData, min_rating: float | None, *, asked: bool) -> None:
-    """Range of ratings and of times, and whether the rating threshold suits it."""
+    """Range of ratings and of times, and whether the rating threshold suits it. Raises `UserError` for mixed times."""
     notes, rating, stamp = raw.notes, raw.pairs.rating, raw.pairs.timestamp
     if not len(raw.pairs):
         return
@@ -37,6 +38,11 @@ def tell_values(raw: RawData, min_rating: float | None, *, asked: bool) -> None:
     if stamp is not None:
         first, last = int(stamp.min()), int(stamp.max())
         notes.say(f"timestamps from {_day(first)} to {_day(last)}")
+        if _unit(first) and _unit(last) and _unit(first) != _unit(last):
+            raise UserError(
+                f"timestamps are in two units, from {first} to {last} (seconds and milliseconds, perhaps): their order "
+                "would be wrong; bring them to one"
+            )
         if first == last and len(stamp) > 1:
             notes.warn("all timestamps are equal: --split temporal and leave-last-out have no order to go by")
 
@@ -77,6 +83,11 @@ def tell_groups(tables: Sequence[GroupTable], notes: Notes) -> None:
         for label, size in zip(labels, np.asarray(sizes).tolist(), strict=True):
             if label.casefold() in _NO_NAME:
                 notes.warn(f"groups '{table.name}': '{label}' ({size:,}) is a group like any other")
+
+
+def _unit(stamp: int) -> int:
+    """Units in a second in which the number is a day from 1980 to 2100; 0 where it is none in any."""
+    return next((u for u in (1, 1_000, 1_000_000, 1_000_000_000) if 315_532_800 <= stamp / u < 4_102_444_800), 0)
 
 
 def _day(stamp: int) -> str:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from raw_layouts import LAYOUTS, write
 
@@ -113,6 +114,18 @@ CASES: dict[str, tuple[str, Callable[[Path], object], list[str], str]] = {
         "the items have no column 'publisher'",
     ),
     "required column": ("generic csv", lambda f: None, ["--require", "genre"], "did you mean 'genres'?"),
+    "one table in two files": (
+        "generic csv",
+        lambda f: (f / "items.tsv").write_text("item_id\ttitle\n1\tA\n"),
+        ["--k-core", "1"],
+        "items.csv and items.tsv are both there",
+    ),
+    "times in two units": (
+        "generic csv",
+        replace("interactions.csv", "user_id,item_id,rating,timestamp\n1,1,5,1600000000\n2,2,5,1600000000001\n"),
+        ["--k-core", "1"],
+        "timestamps are in two units, from 1600000000 to 1600000000001",
+    ),
     "target exists": ("generic csv", lambda f: (f.parent / "out").mkdir(), [], "out: exists already"),
 }
 
@@ -147,3 +160,15 @@ def test_help_is_readable() -> None:
     for word in ("--min-rating", "amazon2023", "genre[:COLUMN]", "leave-last-out", "default 10"):
         assert word in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 125
+
+
+@pytest.mark.parametrize(("title", "warned"), [(None, False), ("another", True)])
+def test_rows_that_repeat_an_item(generic: Path, tmp_path: Path, title: str | None, warned: bool) -> None:
+    """A row for each genre of an item would lose all genres but the first; the same row again loses nothing."""
+    items = pd.read_csv(generic / "items.csv", dtype=str)
+    again = items.head(1).assign(**({} if title is None else {"title": title}))
+    pd.concat([items, again]).to_csv(generic / "items.csv", index=False)
+    done = run("--source", "generic", "--input", generic, "--out", tmp_path / "out", "--k-core", "1")
+    said = done.stdout + done.stderr
+    assert done.returncode == 0, said
+    assert ("1 rows of items.csv repeat an item_id with other values" in said) == warned

@@ -25,9 +25,16 @@ ENDINGS = (".csv", ".csv.gz", ".tsv", ".tsv.gz", *ARROW)
 
 
 def find_table(folder: Path, stem: str) -> Path | None:
-    """The file, or folder of parts, ``stem`` with one of the known endings, or a folder ``stem``; else None."""
+    """The file, or folder of parts, ``stem`` with one of the known endings, or a folder ``stem``; else None.
+
+    Raises ``UserError`` where there are two: which of them is meant, or newer, cannot be known.
+    """
     places = [folder / f"{stem}{ending}" for ending in (*ENDINGS, "")]
-    return next((path for path in places if path.is_file() or (path.is_dir() and parts_of(path))), None)
+    found = [path for path in places if path.is_file() or (path.is_dir() and parts_of(path))]
+    if len(found) > 1:
+        names = " and ".join(path.name for path in found)
+        raise UserError(f"{folder}: {names} are both there and each is the table '{stem}'; move all but one away")
+    return found[0] if found else None
 
 
 def column_names(path: Path, wanted: Columns) -> list[str]:

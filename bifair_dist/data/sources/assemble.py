@@ -47,8 +47,14 @@ def assemble(
             f"{items_path}: none of its ids ('{items['item_id'][0]}', ...) is an item of the interactions "
             f"('{item_ids[0]}', ...)"
         )
+    other = _other_values(items, "item_id")
     items, repeated = align(items, "item_id", item_ids)
     notes.count("repeated item rows", repeated)
+    if other:
+        notes.warn(
+            f"{other:,} rows of {items_path.name} repeat an item_id with other values, and only the first row of each "
+            "counts; where an item has a row for each of its groups, write them into one cell as a|b"
+        )
     items = items.set_column(items.column_names.index("title"), "title", _title(items["title"]))
     if users is not None:
         if not _matched("user_id", user_ids, users, "the users' table", notes):
@@ -67,6 +73,16 @@ def _matched(key: str, ids: pa.Array, table: pa.Table, name: str, notes: Notes) 
     found = pc.sum(pc.is_in(ids, value_set=table[key].cast(pa.string()).combine_chunks())).as_py() or 0
     notes.say(f"{found:,} of {len(ids):,} {key[:-3]}s of the interactions have a row in {name}")
     return int(found)
+
+
+def _other_values(table: pa.Table, key: str) -> int:
+    """Rows that repeat a key with another value in some text column."""
+    ids = len(pc.unique(table[key]))
+    if ids == len(table):
+        return 0
+    text = [n for n in table.column_names if kinds.is_string(table[n].type) or kinds.is_large_string(table[n].type)]
+    told = table.select(text).append_column("key of the row", table[key].cast(pa.string()))
+    return int(told.group_by(told.column_names).aggregate([]).num_rows) - ids
 
 
 def _title(column: pa.ChunkedArray) -> pa.ChunkedArray:

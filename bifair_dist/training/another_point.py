@@ -75,7 +75,7 @@ def _within(run: Run, front: dict[str, object], budget: float) -> tuple[float, s
         ) from None
     a = chosen(found, tables, budget)
     kept = next(point for point in found if point.interpolation == a)
-    return a, ";" + sentence(found, kept, tables, budget)
+    return a, ": " + sentence(found, kept, tables, budget).strip()
 
 
 def _end(run: Run) -> tuple[Path, Path]:

@@ -189,7 +189,7 @@ class CachedAlphaRec:
         squares = wide.detach().square().sum(0, keepdim=True)
         sums = fit.nodes.total(torch.cat([fit.features.T @ wide, squares]), "fit")
         fitted = torch.cholesky_solve(sums[:-1], fit.factor)
-        self.explained = _explained(fit.gram, sums.detach(), fitted.detach())
+        self.explained = _explained(fit.gram, sums.detach(), fitted.detach(), torch.finfo(drift.dtype).eps)
         rest = drift - (fit.features @ fitted).to(drift)
         return fit.out + fit.out_features @ fitted.to(drift) + fit.own * rest
 
@@ -220,8 +220,13 @@ class CachedAlphaRec:
         )
 
 
-def _explained(gram: Tensor, sums: Tensor, fitted: Tensor) -> Tensor:
-    """1 - |D - F M|^2 / |D|^2 from F'F, (F'D, squares of D by column) and M; 1 where nothing drifted."""
+def _explained(gram: Tensor, sums: Tensor, fitted: Tensor, eps: float) -> Tensor:
+    """1 - |D - F M|^2 / |D|^2 from F'F, (F'D, squares of D by column) and M; 1 where nothing drifted.
+
+    Right after a refresh D is what rounding leaves of X - X (`eps`: that of X's number format), and a share of it says
+    nothing and differs between machines; so a drift up to 32 eps |X| counts as none.
+    """
     squares, product = sums[-1].sum(), sums[:-1]
     share = (2 * (fitted * product).sum() - (fitted * (gram @ fitted)).sum()) / squares
-    return torch.where(squares > 0, share, 1.0)
+    size = gram.diagonal()[: product.shape[1]].sum()  # |X|^2: the first k features are X
+    return torch.where(squares > (32 * eps) ** 2 * size, share, 1.0)

@@ -67,6 +67,11 @@ def test_exact_where_nothing_has_moved(layers: int, shared: bool, kind: str) -> 
     known[P.user, P.item] = True
     assert dense.relative(losses, dense.losses(users, items, batch, 0.3, known)) < 1e-12
     assert float(model.explained) == 1.0
+    nudged = {
+        name: t * (1 + 2 * torch.finfo(t.dtype).eps) for name, t in theta.items()
+    }  # as another order of sums would
+    model.example_losses(nudged, P.z[rows], batch)
+    assert float(model.explained) == 1.0
 
 
 @pytest.mark.parametrize("layers", [0, 1, 2])

@@ -20,6 +20,7 @@ from bifair_dist.errors import UserError
 _USUAL_SCALE = 5.0  # highest rating of the scales that the default threshold is made for
 _MANY_GROUPS = 50
 _SAME_TITLE = 0.2  # share of items with the title of another from which it is told
+_UNITS = (1, 1_000, 1_000_000, 1_000_000_000)  # of time, in a second
 _NO_NAME = frozenset({"unknown", "n/a", "other", "others", "various", "unspecified", "not available", "-", "?"})
 
 
@@ -39,9 +40,10 @@ def tell_values(raw: RawData, min_rating: float | None, *, asked: bool) -> None:
         first, last = int(stamp.min()), int(stamp.max())
         notes.say(f"timestamps from {_day(first)} to {_day(last)}")
         if _unit(first) and _unit(last) and _unit(first) != _unit(last):
+            where = f"{raw.files[0]}: " if raw.files else ""
             raise UserError(
-                f"timestamps are in two units, from {first} to {last} (seconds and milliseconds, perhaps): their order "
-                "would be wrong; bring them to one"
+                f"{where}timestamps are in two units, from {first} to {last} (seconds and milliseconds, perhaps): "
+                "their order would be wrong; bring them to one"
             )
         if first == last and len(stamp) > 1:
             notes.warn("all timestamps are equal: --split temporal and leave-last-out have no order to go by")
@@ -87,12 +89,12 @@ def tell_groups(tables: Sequence[GroupTable], notes: Notes) -> None:
 
 def _unit(stamp: int) -> int:
     """Units in a second in which the number is a day from 1980 to 2100; 0 where it is none in any."""
-    return next((u for u in (1, 1_000, 1_000_000, 1_000_000_000) if 315_532_800 <= stamp / u < 4_102_444_800), 0)
+    return next((u for u in _UNITS if 315_532_800 <= stamp / u < 4_102_444_800), 0)
 
 
 def _day(stamp: int) -> str:
     """A date where the number is plausibly one: in seconds, milliseconds, microseconds or nanoseconds since 1970."""
-    for unit in (1, 1_000, 1_000_000, 1_000_000_000):
+    for unit in _UNITS:
         if 0 <= stamp / unit < 4_102_444_800:  # the year 2100
             return f"{datetime.fromtimestamp(stamp / unit, UTC):%Y-%m-%d}"
     return str(stamp)

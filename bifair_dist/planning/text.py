@@ -29,7 +29,7 @@ def named(words: list[str]) -> list[str]:
 
 
 def plan(settings: TrainPlanSettings) -> str:
-    """The plan. Only manifests are read. Raises `UserError` where it has no formulas, sizes or columns enough."""
+    """The plan. Only manifests are read. Raises `UserError` for cached propagation, missing sizes, too many workers."""
     sizes = find_sizes(settings)
     settled, _ = settle_propagation(settings, sizes.items, sizes.users)
     if settled.model.propagation == "cached":

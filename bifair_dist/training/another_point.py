@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -20,7 +21,7 @@ from bifair_dist.runs import Metrics, Run
 from bifair_dist.settings import load, override, to_yaml
 from bifair_dist.training.evaluator import Evaluator
 from bifair_dist.training.front import Point, between, chosen
-from bifair_dist.training.front_files import BEFORE, END, FRONT, moves_z, sentence
+from bifair_dist.training.front_files import BEFORE, END, FRONT, moves_z, record, sentence
 from bifair_dist.training.outputs import write_result
 from bifair_dist.training.problem import Problem, load_problem
 from bifair_dist.training.settings import TrainSettings
@@ -37,11 +38,14 @@ def write_point(run: Run, folder: Path | None, interpolation: float | None, budg
     before = run.metrics.before
     if before is None or not (run.folder / FRONT).is_file():
         raise UserError(f"{run.folder}: has no {FRONT}, because the run had no fair phase; only its own state exists")
-    front = json.loads((run.folder / FRONT).read_text(encoding="utf-8"))
-    said = ""
+    front, said = _front(run), ""
     if interpolation is None:
         assert budget is not None
-        interpolation, said = _within(run, front, budget)
+        found, tables = _points(run, front), tuple(front["tables"])
+        interpolation = chosen(found, tables, budget)
+        kept = next(point for point in found if point.interpolation == interpolation)
+        said = ": " + sentence(found, kept, tables, budget).strip()
+        front = record(found, kept, tables, budget)
     folder = folder or run.folder.with_name(f"{run.name}-at-{interpolation:g}")
     place = {"training.output": str(folder.absolute().parent), "training.run_name": folder.name}
     settings = override(settings, {**place, "balance.interpolation": interpolation})
@@ -60,22 +64,26 @@ def write_point(run: Run, folder: Path | None, interpolation: float | None, budg
         state = _state(run, problem, interpolation)
         evaluator = Evaluator(problem.dataset, problem.comm, settings.training.k)
         valid, test = (evaluator.evaluate(problem.ranking_model, state.theta, state.z, s) for s in ("valid", "test"))
-        write_result(new, problem, state, test, Metrics(valid.summary, test.summary, before))
+        write_result(new, problem, state, test, Metrics(valid.summary, test.summary, before), folder.name)
     return folder
 
 
-def _within(run: Run, front: dict[str, object], budget: float) -> tuple[float, str]:
-    """The interpolation to keep within a budget, and the sentence that says so."""
-    tables = tuple(map(str, front["tables"]))  # type: ignore[call-overload]
+def _front(run: Run) -> dict[str, Any]:
+    path = run.folder / FRONT
     try:
-        found = [Point.of_record(record, tables) for record in front["points"]]  # type: ignore[attr-defined]
+        front = json.loads(path.read_text(encoding="utf-8"))
+        return {name: front[name] for name in ("accuracy_budget", "tables", "kept", "points")}
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"{path}: not what a training wrote; the file was changed since the run") from None
+
+
+def _points(run: Run, front: dict[str, Any]) -> list[Point]:
+    try:
+        return [Point.of_record(line, front["tables"]) for line in front["points"]]
     except KeyError:
         raise UserError(
             f"{run.folder / FRONT}: of an earlier version, which did not keep standard errors; give --interpolation"
         ) from None
-    a = chosen(found, tables, budget)
-    kept = next(point for point in found if point.interpolation == a)
-    return a, ": " + sentence(found, kept, tables, budget).strip()
 
 
 def _end(run: Run) -> tuple[Path, Path]:

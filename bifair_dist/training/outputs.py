@@ -23,10 +23,13 @@ from bifair_dist.training.problem import Problem
 from bifair_dist.training.steps import State
 
 
-def write_result(run: Run, problem: Problem, state: State, test: Evaluation, metrics: Metrics) -> None:
-    """What a finished run says of its state: vectors, lists of the test, projector and, last, `metrics.json`."""
+def write_result(run: Run, problem: Problem, state: State, test: Evaluation, metrics: Metrics, name: str = "") -> None:
+    """What a finished run says of its state: vectors, lists of the test, projector and, last, `metrics.json`.
+
+    `name`: the run's, where its folder is to be renamed; empty: the folder's.
+    """
     comm, dataset = problem.comm, problem.dataset
-    about = {"model": "bifair_dist", "run": run.name, "started_from": problem.started_from}
+    about = {"model": "bifair_dist", "run": name or run.name, "started_from": problem.started_from}
     z = state.z
     if isinstance(problem.ranking_model, IdEmbeddings):
         users, z = problem.ranking_model.own_rows(state.z)

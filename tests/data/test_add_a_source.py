@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from bifair_dist.data.dataset import read_dataset
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -32,5 +34,8 @@ def test_source_of_another_package_is_found_by_its_entry_point(tmp_path: Path) -
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    assert out.is_dir()
-    assert "96" in done.stdout + done.stderr  # 12 users with 8 pairs each
+    made = read_dataset(out)
+    splits = (made.train, made.valid, made.test)
+    got = {(made.user_ids[u], made.item_ids[i]) for s in splits for u, i in zip(s.user, s.item, strict=True)}
+    assert got == {tuple(line.split(",")) for line in pairs.split()}
+    assert dict(zip(made.item_ids, made.titles, strict=True)) == {f"i{i}": f"Thing {i}" for i in range(12)}

@@ -162,12 +162,11 @@ def test_help_is_readable() -> None:
     assert max(map(len, done.stdout.splitlines())) <= 125
 
 
-@pytest.mark.parametrize(("title", "warned"), [(None, False), ("another", True)])
-def test_rows_that_repeat_an_item(generic: Path, tmp_path: Path, title: str | None, warned: bool) -> None:
+@pytest.mark.parametrize(("changed", "warned"), [({}, False), ({"title": "another"}, True), ({"genres": "Z"}, True)])
+def test_rows_that_repeat_an_item(generic: Path, tmp_path: Path, changed: dict[str, str], warned: bool) -> None:
     """A row for each genre of an item would lose all genres but the first; the same row again loses nothing."""
     items = pd.read_csv(generic / "items.csv", dtype=str)
-    again = items.head(1).assign(**({} if title is None else {"title": title}))
-    pd.concat([items, again]).to_csv(generic / "items.csv", index=False)
+    pd.concat([items, items.head(1).assign(**changed)]).to_csv(generic / "items.csv", index=False)
     done = run("--source", "generic", "--input", generic, "--out", tmp_path / "out", "--k-core", "1")
     said = done.stdout + done.stderr
     assert done.returncode == 0, said

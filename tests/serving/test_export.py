@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -114,6 +115,8 @@ def at(source: Path, folder: Path, **settings: object) -> Run:
 def test_the_kept_point_is_the_run_itself(fair: Path, tmp_path: Path) -> None:
     again = at(fair, tmp_path / "again", interpolation=0.4)
     assert again.metrics == Run(fair).metrics
+    manifest = json.loads((again.item_vectors / "manifest.json").read_text())
+    assert manifest["run"] == "again"  # not the name that the folder had while it was written
     assert best(again.folder, 4) == best(fair, 4)
     with pytest.raises(UserError, match="already exists"):
         at(fair, again.folder, interpolation=0.4)
@@ -133,7 +136,23 @@ def test_a_budget_names_the_point_that_a_training_with_it_keeps(fair: Path, smal
         changes = {"training.run_name": f"{budget}", "balance.accuracy_budget": budget, "balance.interpolation": "none"}
         changes |= {"bilevel.eta": 1e-2, "balance.adapt": 0, "training.bilevel_epochs": 2}
         trained = run(small, tmp_path / "trained", changes)
-        assert at(trained, tmp_path / f"{budget}", accuracy_budget=budget).metrics == Run(trained).metrics
+        written = at(trained, tmp_path / f"{budget}", accuracy_budget=budget)
+        assert written.metrics == Run(trained).metrics
+        assert json.loads((written.folder / "front.json").read_text())["accuracy_budget"] == budget
+
+
+def test_a_damaged_front_is_one_line(fair: Path, tmp_path: Path) -> None:
+    spoilt = Path(shutil.copytree(fair, tmp_path / "spoilt"))
+    (spoilt / "front.json").write_text("{")
+    with pytest.raises(UserError, match="not what a training wrote"):
+        at(spoilt, tmp_path / "x", interpolation=0.5)
+    lines = json.loads((fair / "front.json").read_text())
+    for line in lines["points"]:
+        del line["cautious"]
+    (spoilt / "front.json").write_text(json.dumps(lines))
+    with pytest.raises(UserError, match="earlier version"):
+        at(spoilt, tmp_path / "x", accuracy_budget=0.5)
+    assert not (tmp_path / "x").exists()
 
 
 def test_a_run_without_fair_phase_has_no_other_point(done: Path, tmp_path: Path) -> None:

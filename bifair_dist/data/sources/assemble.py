@@ -47,7 +47,11 @@ def assemble(
             f"{items_path}: none of its ids ('{items['item_id'][0]}', ...) is an item of the interactions "
             f"('{item_ids[0]}', ...)"
         )
-    other = _other_values(items, "item_id")
+    if other := _other_values(items, "item_id"):
+        notes.warn(
+            f"{other:,} rows of {items_path.name} repeat an item_id with other values, and only the first row of each "
+            "counts; where an item has a row for each of its groups, write them into one cell as a|b"
+        )
     items, repeated = align(items, "item_id", item_ids)
     notes.count("repeated item rows", repeated)
     if other:
@@ -57,6 +61,8 @@ def assemble(
         )
     items = items.set_column(items.column_names.index("title"), "title", _title(items["title"]))
     if users is not None:
+        if other := _other_values(users, "user_id"):
+            notes.warn(f"{other:,} rows of the users' table repeat a user_id with other values; the first row counts")
         if not _matched("user_id", user_ids, users, "the users' table", notes):
             notes.warn(
                 f"none of the users' ids ('{users['user_id'][0]}', ...) is a user of the interactions "
@@ -76,13 +82,16 @@ def _matched(key: str, ids: pa.Array, table: pa.Table, name: str, notes: Notes) 
 
 
 def _other_values(table: pa.Table, key: str) -> int:
-    """Rows that repeat a key with another value in some text column."""
+    """Rows that repeat a key with another value in some column."""
     ids = len(pc.unique(table[key]))
     if ids == len(table):
         return 0
-    text = [n for n in table.column_names if kinds.is_string(table[n].type) or kinds.is_large_string(table[n].type)]
-    told = table.select(text).append_column("key of the row", table[key].cast(pa.string()))
-    return int(told.group_by(told.column_names).aggregate([]).num_rows) - ids
+    text = pa.table({name: _as_text(table[name]) for name in table.column_names})
+    return int(text.group_by(text.column_names).aggregate([]).num_rows) - ids
+
+
+def _as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    return pc.binary_join(column, "|") if kinds.is_list(column.type) else column.cast(pa.string())
 
 
 def _title(column: pa.ChunkedArray) -> pa.ChunkedArray:

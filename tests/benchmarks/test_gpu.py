@@ -93,6 +93,8 @@ def test_cached_steps_are_measured_with_torch_alone(core_only, tmp_path: Path) -
     found = json.loads((tmp_path / "cached_gpu.json").read_text())["results"]
     assert [result["items"] for result in found] == [300, 600]
     for result in found:
-        assert {"refresh", "cached, theta", "full, theta", "cached, bi-level", "full, bi-level"} == set(result["steps"])
+        kinds = {f"{w}, {k}" for w in ("cached", "full") for k in ("theta", "bi-level", "new weights")}
+        assert {"refresh"} | kinds == set(result["steps"])
         assert all(row["ms"] > 0 for row in result["steps"].values())
-    assert (tmp_path / "cached_gpu.md").read_text().count("| bi-level |") == 2
+    text = (tmp_path / "cached_gpu.md").read_text()
+    assert text.count("| bi-level |") == 2 and "an epoch of cached bi-level steps grows with E^" in text

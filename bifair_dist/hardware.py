@@ -15,6 +15,7 @@ class Hardware:
     float32: TF32 is off in the step), `flops16`: with numbers of 16 bit. `bandwidth`: of its memory. `link`: what
     a worker sends to the others of its machine a second. `latency` of a collective. `host_link`: between GPU and host
     one way, 0 where there is no GPU. `dense`, `streaming`: shares of `flops` and `bandwidth` that are reached.
+    `launch`: seconds that the host takes to start the kernels of one pass, forward or back (0: nothing is waited for).
     `source`: where the figures are from.
     """
 
@@ -30,6 +31,7 @@ class Hardware:
     dense: float
     streaming: float
     source: str
+    launch: float = 0.0
 
     @property
     def is_gpu(self) -> bool:
@@ -43,6 +45,8 @@ def of_device(name: str) -> Hardware | None:
 
 
 NVIDIA = "NVIDIA's data sheet, SXM module; shares of the peaks are assumed"
+LAUNCH = 5e-3
+"""Measured: 3 to 4 ms on an H200's host (benchmarks/results/gpu.md), 4.5 to 6 on an H100's (cached_gpu.md)."""
 PROFILES = {
     profile.name: profile
     for profile in (
@@ -54,14 +58,17 @@ PROFILES = {
         Hardware(
             name="a100-80gb", memory=80e9, sharing=1, flops=19.5e12, flops16=312e12, bandwidth=2.039e12, link=300e9,
             latency=3e-5, host_link=32e9, dense=0.5, streaming=0.6, source=NVIDIA,
+            launch=LAUNCH,
         ),
         Hardware(
             name="h100-80gb", memory=80e9, sharing=1, flops=67e12, flops16=989e12, bandwidth=3.35e12, link=450e9,
             latency=3e-5, host_link=64e9, dense=0.5, streaming=0.6, source=NVIDIA,
+            launch=LAUNCH,
         ),
         Hardware(
             name="h200", memory=141e9, sharing=1, flops=67e12, flops16=989e12, bandwidth=4.8e12, link=450e9,
             latency=3e-5, host_link=64e9, dense=0.5, streaming=0.6, source=NVIDIA,
+            launch=LAUNCH,
         ),
     )
 }  # fmt: skip

@@ -29,7 +29,13 @@ def user_inputs(model: AlphaRec, z: Tensor) -> Tensor:
     """
     if model.user_inputs is not None:
         return model.user_inputs
-    return torch.cat([model.pooled(part.contiguous()) for part in z.detach().split(COLUMNS, dim=1)], dim=1)
+    out = z.new_empty(0, z.shape[1])
+    for at in range(0, z.shape[1], COLUMNS):
+        pooled = model.pooled(z.detach()[:, at : at + COLUMNS].contiguous())
+        if at == 0:
+            out = z.new_empty(pooled.shape[0], z.shape[1])
+        out[:, at : at + COLUMNS] = pooled
+    return out
 
 
 def projected(theta: Theta, rows: Tensor) -> Tensor:

@@ -12,10 +12,14 @@ ones, pooling on either side, both hypergradients); batch-sized tensors are alwa
     Z            the last product of its backward pass: g_Z so far, the new gradient, and what it is made of
     exact        the double backward pass keeps both passes
     E            with id embeddings: the gradient by the batch's nodes, by the rows of E themselves, and LightGCN of it
+
+Cached propagation: a step has the batch's nodes and the rows of Z that it takes (five of them in Adam); a refresh has
+the users' new inputs, and one more pass beside the two that are kept.
 """
 
 from __future__ import annotations
 
+from bifair_dist.planning.cached import COLUMNS, WIDE, Nodes, features, rows_of_z
 from bifair_dist.planning.work import Work, ceil_div
 
 Counts = dict[str, int]
@@ -27,6 +31,8 @@ def sizes(work: Work) -> Counts:
     p_here, k_here = ceil_div(p, work.workers), ceil_div(work.k, work.workers)
     b = ceil_div(min(work.batch, work.n_pairs), work.workers)
     rows = 2 * b + (work.negatives if work.shared else b * work.negatives)
+    if work.interval:
+        return _sizes_of_cached(work, b, rows)
     return {
         "Z": s * work.m * work.d,
         "fixed inputs": s * work.u * work.d,
@@ -50,6 +56,8 @@ def moments(work: Work) -> dict[str, Counts]:
     batch = {"batch rows": 8, "scores": 6}
     if work.ids:
         return _moments_of_ids(work, batch)
+    if work.interval:
+        return _moments_of_cached(work, batch)
     layers = {"item columns": 5, "user columns": 4, **batch}
     first = {"pooled users": 1} if work.follow and work.pools_first else {}  # saved for the gradient of W1
     so_far = int(work.second_order)  # g_Z, to which the perturbed passes are added
@@ -87,3 +95,49 @@ def _moments_of_ids(work: Work, batch: Counts) -> dict[str, Counts]:
         "E": {**nodes(1 + work.own_rows + spread), **batch},
         "Z": {"Z": 1, **nodes(1 + sent)},
     }
+
+
+def _sizes_of_cached(work: Work, b: int, rows: int) -> Counts:
+    s, nodes = work.element, sum(Nodes.most(work).here)
+    pooled, wide = ceil_div(COLUMNS, work.workers), ceil_div(work.k + 1, work.workers)
+    return {
+        "Z": s * work.m * work.d,
+        "fixed inputs": s * work.u * work.d,
+        "cached pass": s * (work.u + work.m) * (2 * work.k + 1),
+        "new inputs": s * work.u * work.d,
+        "items to pool, columns": s * work.n_items * pooled,
+        "pooled users, columns": s * work.n_users * pooled,
+        "item columns": s * work.n_items * wide,
+        "user columns": s * work.n_users * wide,
+        "touched rows": s * rows_of_z(work, work.inner_steps - 1) * work.d,
+        "inputs": s * nodes * work.d,
+        "nodes' hidden rows": s * nodes * work.hidden,
+        "fit": WIDE * nodes * features(work),
+        "all workers' nodes": s * nodes * work.workers * work.k,
+        "batch rows": s * rows * work.k,
+        "scores": s * b * (work.negatives + 1),
+        "projector": s * work.theta,
+        "pairs": 8 * work.n_pairs,
+    }
+
+
+def _moments_of_cached(work: Work, batch: Counts) -> dict[str, Counts]:
+    second = work.second_order and work.exact
+    step = {"inputs": 2, "nodes' hidden rows": 8 if second else 3, "fit": 4, "all workers' nodes": 2, **batch}
+    moved = int(work.follow and work.train_z)
+    found: dict[str, Counts] = {
+        "set-up": {"pairs": 4},
+        "step": {"touched rows": 5 * work.train_z, **step},
+        "propagation": {
+            "cached pass": 1,
+            "new inputs": int(work.follow and work.train_z),
+            "item columns": 5,
+            "user columns": 4,
+        },
+    }
+    if work.follow:
+        # A phase that does not move Z pools before anything is cached.
+        found["pooling"] = {"new inputs": moved, "items to pool, columns": 2, "pooled users, columns": 2}
+    if work.balanced and work.gram:
+        found["groups"] = {"projector": 5 * work.n_groups, "touched rows": int(work.train_z)}
+    return found

@@ -13,6 +13,7 @@ from bifair_dist.planning.memory import BASE, CONTEXT, Part, parts, tables, tota
 from bifair_dist.planning.work import Sizes, Work, work_of
 from bifair_dist.settings import override
 from bifair_dist.training.phases import phases_of
+from bifair_dist.training.propagation import serves_cached
 from bifair_dist.training.settings import TrainSettings
 
 HEADROOM = 0.9  # of the memory: allocators keep freed blocks, and other processes want some
@@ -100,7 +101,9 @@ def _single(settings: TrainSettings, hardware: Hardware) -> dict[str, TrainSetti
     model, training = settings.model, settings.training
     found: dict[str, TrainSettings] = {}
     trains_z = any(phase.train_z for phase in phases_of(settings)) and not training.id_embeddings
-    if hardware.is_gpu and trains_z and not settings.deepspeed.offload_z_adam and model.dtype == "float32":
+    cached = model.propagation == "cached"
+    can_offload = trains_z and not cached and not settings.deepspeed.offload_z_adam and model.dtype == "float32"
+    if hardware.is_gpu and can_offload:
         found["--training.strategy deepspeed --deepspeed.offload_z_adam true"] = override(
             settings, {"training.strategy": "deepspeed", "deepspeed.offload_z_adam": True}
         )
@@ -108,7 +111,7 @@ def _single(settings: TrainSettings, hardware: Hardware) -> dict[str, TrainSetti
         if model.output >= 16:
             half = model.output // 2
             found[f"--model.output {half}"] = override(settings, {"model.output": half})
-    elif model.users == "follow":
+    elif model.users == "follow" and not cached:  # cached inputs take what fixed ones do
         found["--model.users frozen"] = override(settings, {"model.users": "frozen"})
     if model.projector == "mlp" and model.hidden >= 64 and not training.id_embeddings:
         half = model.hidden // 2
@@ -118,6 +121,8 @@ def _single(settings: TrainSettings, hardware: Hardware) -> dict[str, TrainSetti
         found[f"--training.batch {less}"] = override(settings, {"training.batch": less})
     if model.negative_sampling == "per_example":
         found["--model.negative_sampling shared"] = override(settings, {"model.negative_sampling": "shared"})
+    if not cached and serves_cached(settings):
+        found["--model.propagation cached"] = override(settings, {"model.propagation": "cached"})
     if training.average > 0:
         found["--training.average 0"] = override(settings, {"training.average": 0.0})
     return found

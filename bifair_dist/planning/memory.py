@@ -40,6 +40,13 @@ PARTS = {
     "user columns": "activations: propagation",
     "batch rows": "batch",
     "scores": "logits",
+    "cached pass": "refresh: inputs and outputs",
+    "new inputs": "refresh: inputs and outputs",
+    "touched rows": "rows of Z in a step",
+    "inputs": "activations: nodes of a batch",
+    "nodes' hidden rows": "activations: nodes of a batch",
+    "fit": "activations: nodes of a batch",
+    "all workers' nodes": "activations: nodes of a batch",
     "projector": "groups' gradients",
     "pairs": "sorting the pairs",
 }
@@ -72,6 +79,7 @@ def parts(work: Work, *, keeps: bool = False) -> list[Part]:
         Part("hypergradient buffer", z * max(0, alive.get("Z", 0) - 1)),
         Part(f"running average of {name}", z * (work.average and work.train_z)),
         Part("users' fixed inputs", 0 if work.follow else one["fixed inputs"]),
+        *(_cache(work, one) if work.interval else []),
         Part("graph", (8 + work.element) * work.n_pairs + (4 + work.element) * (work.n_items + work.n_users)),
         Part("pairs, known items and order", 32 * work.n_pairs + 8 * work.n_users, True),
         *(Part(kind, n_bytes, kind == PARTS["pairs"]) for kind, n_bytes in passing.items()),
@@ -79,6 +87,15 @@ def parts(work: Work, *, keeps: bool = False) -> list[Part]:
         Part("freed, kept by glibc", _kept(work, alive) if keeps else 0),
     ]
     return [part for part in found if part.n_bytes]
+
+
+def _cache(work: Work, one: Counts) -> list[Part]:
+    """What cached propagation keeps from refresh to refresh, and the counts by row of its Adam and average."""
+    return [
+        Part("cache: users' inputs", one["fixed inputs"] * work.follow),
+        Part("cache: two passes", 2 * one["cached pass"] + work.element * (work.n_items + work.n_users)),
+        Part("counts of the rows of Z", (4 + 8 * work.average) * work.m * work.train_z),
+    ]
 
 
 def _widest(work: Work, keeps: bool) -> Counts:

@@ -3,6 +3,8 @@
     part       max(operations / (peak x share), bytes / (bandwidth x share))
     network    bytes / link + collectives x latency
     host       with offloaded moments: Z and its gradient to the host and Z back
+    launches   what a GPU waits for where the host takes longer to start a pass than the GPU to make it
+    refresh    with cached propagation, a step's share of it
 
 Nothing overlaps in the step as it is written, so the parts add up. Shares of the peaks are assumptions on GPUs.
 """
@@ -10,32 +12,52 @@ Nothing overlaps in the step as it is written, so the parts add up. Shares of th
 from __future__ import annotations
 
 from bifair_dist.hardware import Hardware
-from bifair_dist.planning.operations import step_operations
-from bifair_dist.planning.traffic import step_traffic
+from bifair_dist.planning import cached
+from bifair_dist.planning.operations import Operations, step_operations
+from bifair_dist.planning.passes import Pass, passes
+from bifair_dist.planning.traffic import Traffic
 from bifair_dist.planning.work import Work
 
 
 def step_seconds(work: Work, count: int, hardware: Hardware, network: float = 0.0) -> dict[str, float]:
     """Seconds by part of step `count`; `network` (bytes a second) in place of the profile's link, 0: that link."""
-    flops = hardware.flops * hardware.dense * 4 / work.element  # float64 at half the pace
-    bandwidth = hardware.bandwidth * hardware.streaming
-    done = step_operations(work, count)
-    seconds: dict[str, float] = {}
-    for part in dict.fromkeys([*done.flops, *done.bytes]):
-        seconds[part] = max(done.flops[part] / flops, done.bytes[part] / bandwidth)
-    traffic = step_traffic(work, 0, count)
+    operations = cached.step_operations if work.interval else step_operations
+    seconds = _parts(operations(work, count), hardware, work)
+    busy, started = sum(seconds.values()), sum(isinstance(event, Pass) for event in passes(work, count))
+    if busy < started * hardware.launch:
+        seconds["launches"] = started * hardware.launch - busy
+    traffic = cached.traffic_of(work, 0, count)
     if traffic.total:
-        seconds["network"] = traffic.total / (network or hardware.link) + sum(traffic.calls.values()) * hardware.latency
+        seconds["network"] = _network(traffic, hardware, network)
     if work.offload and work.train_z and hardware.is_gpu and (count + 1) % work.inner_steps == 0:
         seconds["to the host and back"] = 3 * work.element * work.m * work.d / hardware.host_link
     return seconds
 
 
+def refresh_seconds(work: Work, hardware: Hardware, network: float = 0.0) -> float:
+    """Seconds of a refresh of cached propagation."""
+    parts = _parts(cached.refresh_operations(work, 1), hardware, work)
+    return sum(parts.values()) + _network(cached.refresh_traffic(work, 0, 1), hardware, network)
+
+
 def mean_step(work: Work, hardware: Hardware, network: float = 0.0) -> dict[str, float]:
-    """`step_seconds`, averaged over steps with and without new weights, and with and without one of Z."""
+    """`step_seconds`, averaged over steps with and without new weights, with and without one of Z, and a refresh."""
     cycle = work.refresh * work.inner_steps
     seconds: dict[str, float] = {}
     for count in range(cycle):
         for part, value in step_seconds(work, count, hardware, network).items():
             seconds[part] = seconds.get(part, 0.0) + value / cycle
+    if work.interval:
+        seconds["refresh"] = refresh_seconds(work, hardware, network) / work.interval
     return seconds
+
+
+def _parts(done: Operations, hardware: Hardware, work: Work) -> dict[str, float]:
+    flops = hardware.flops * hardware.dense * 4 / work.element  # float64 at half the pace
+    bandwidth = hardware.bandwidth * hardware.streaming
+    named = dict.fromkeys([*done.flops, *done.bytes])
+    return {part: max(done.flops[part] / flops, done.bytes[part] / bandwidth) for part in named}
+
+
+def _network(traffic: Traffic, hardware: Hardware, network: float) -> float:
+    return traffic.total / (network or hardware.link) + sum(traffic.calls.values()) * hardware.latency

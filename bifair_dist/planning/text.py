@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from bifair_dist.errors import UserError
 from bifair_dist.hardware import PROFILES, Hardware
+from bifair_dist.planning.cached import flops_of, refresh_traffic, traffic_of
 from bifair_dist.planning.fit import Need, all_parts, cures, fits, heaviest, need, room
-from bifair_dist.planning.operations import step_flops
 from bifair_dist.planning.seconds import mean_step
 from bifair_dist.planning.settings import TrainPlanSettings
 from bifair_dist.planning.sizes import find_sizes
-from bifair_dist.planning.traffic import Traffic, step_traffic
+from bifair_dist.planning.traffic import Traffic
 from bifair_dist.planning.work import Sizes, Work, work_of
 from bifair_dist.progress import duration
+from bifair_dist.settings import override
 from bifair_dist.training.phases import phases_of
 from bifair_dist.training.propagation import settle_propagation
 
@@ -29,15 +30,10 @@ def named(words: list[str]) -> list[str]:
 
 
 def plan(settings: TrainPlanSettings) -> str:
-    """The plan. Only manifests are read. Raises `UserError` for cached propagation, missing sizes, too many workers."""
+    """The plan. Only manifests are read. Raises `UserError` for missing sizes and too many workers."""
     sizes = find_sizes(settings)
-    settled, _ = settle_propagation(settings, sizes.items, sizes.users)
-    if settled.model.propagation == "cached":
-        raise UserError(
-            f"plan: model.propagation {settings.model.propagation} trains cached, and only full propagation can be "
-            "planned; give --model.propagation full to plan that, or measure cached steps on one device with "
-            "python -m benchmarks.cached_gpu"
-        )
+    settled, decided = settle_propagation(settings, sizes.items, sizes.users)
+    settings = override(settings, {"model.propagation": settled.model.propagation})
     workers = 1 if settings.cluster.launcher == "inline" else settings.cluster.workers
     if workers > settings.model.output:
         raise UserError(
@@ -50,6 +46,7 @@ def plan(settings: TrainPlanSettings) -> str:
     return "\n".join(
         [
             f"plan for {_named_sizes(settings, sizes)}, on {workers} worker{'s' * (workers > 1)}",
+            *([decided] if decided else []),
             "",
             *_memory(name, work, shown),
             "",
@@ -88,10 +85,13 @@ def _bytes(work: Work) -> list[str]:
     steps = {"with new weights": with_weights, "without": last or 1} if work.balanced else {"each": last or 1}
     shown: dict[str, Traffic] = {}
     for title, count in steps.items():
-        shown[title] = max((step_traffic(work, r, count) for r in range(work.workers)), key=lambda t: t.total)
+        shown[title] = max((traffic_of(work, r, count) for r in range(work.workers)), key=lambda t: t.total)
+    if work.interval:
+        refreshes = (refresh_traffic(work, r, work.interval) for r in range(work.workers))
+        shown[f"a refresh, in {work.interval}"] = max(refreshes, key=lambda t: t.total)
     lines = ["sent in a step by the busiest worker, MB (collectives); formulas: docs/bytes.md"]
     lines.append(f"  {'':12}" + "".join(f"{title:>24}" for title in shown))
-    for tag in dict.fromkeys(tag for t in shown.values() for tag in t.sent):
+    for tag in dict.fromkeys(tag for t in shown.values() for tag in t.sent if any(s.sent[tag] for s in shown.values())):
         cells = (f"{t.sent[tag] / 1e6:,.1f} ({t.calls[tag]})" for t in shown.values())
         lines.append(f"  {tag:12}" + "".join(f"{cell:>24}" for cell in cells))
     cells = (f"{t.total / 1e6:,.1f} ({sum(t.calls.values())})" for t in shown.values())
@@ -104,10 +104,12 @@ def _time(settings: TrainPlanSettings, sizes: Sizes, workers: int, chosen: list[
     for phase in phases_of(settings):
         work = work_of(settings, sizes, phase, workers)
         cycle = work.refresh * work.inner_steps
-        flops = sum(step_flops(work, count) for count in range(cycle)) / cycle
+        flops = sum(flops_of(work, count) for count in range(cycle)) / cycle
         lines.append(
             f"  phase {phase.name}: {_short(flops)} operations a step, {_short(flops * work.steps)} an epoch of "
             f"{work.steps:,} steps, at most {phase.epochs} epochs"
+            + f"; a refresh every {work.interval} steps is in it"
+            * (work.interval > 0)
         )
         for hardware in chosen:
             seconds = mean_step(work, hardware, settings.plan.network * 1e9)

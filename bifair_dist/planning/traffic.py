@@ -47,7 +47,7 @@ def step_traffic(
     outer = outer_examples if outer_examples is not None else inner
     for event in passes(work, count):
         if isinstance(event, Reduce):
-            _add(traffic, event.tag, 2 * (work.workers - 1) * event.n_bytes // work.workers)
+            add(traffic, event.tag, 2 * (work.workers - 1) * event.n_bytes // work.workers)
         else:
             _exchanges(traffic, work, rank, event, outer if event.outer else inner)
     return traffic
@@ -60,17 +60,18 @@ def _exchanges(traffic: Traffic, work: Work, rank: int, event: Pass, examples: S
     rows = [2 * b + (work.negatives if work.shared else b * work.negatives) for b in examples]
     to_columns, to_rows = p - p_here, p_here * others
     if event.pool:
-        _add(traffic, "pool", s * work.m * (to_columns if event.forward else to_rows))
-        _add(traffic, "pool", s * work.u * (to_rows if event.forward else to_columns))
+        add(traffic, "pool", s * work.m * (to_columns if event.forward else to_rows))
+        add(traffic, "pool", s * work.u * (to_rows if event.forward else to_columns))
     each = k - k_here if event.forward else k_here * others
     for n, moves in ((work.m, True), (work.u, event.users)):
         if moves:
-            _add(traffic, "nodes", s * n * each)
+            add(traffic, "nodes", s * n * each)
     batch = s * (k_here * (sum(rows) - rows[rank]) if event.forward else rows[rank] * (k - k_here))
     for _ in range(1 + work.own_rows):
-        _add(traffic, "batch", batch)
+        add(traffic, "batch", batch)
 
 
-def _add(traffic: Traffic, tag: str, n_bytes: int) -> None:
+def add(traffic: Traffic, tag: str, n_bytes: int) -> None:
+    """Count one collective."""
     traffic.sent[tag] += n_bytes
     traffic.calls[tag] += 1

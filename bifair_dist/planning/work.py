@@ -9,8 +9,6 @@ from bifair_dist.bilevel.weights.registry import RULES
 from bifair_dist.training.phases import Phase
 from bifair_dist.training.settings import TrainSettings
 
-"""Rules of the balance that need the groups' Gram matrix, and so a backward pass for each group."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
@@ -20,7 +18,9 @@ class Work:
     `balanced`, `gram`: whether weights are recomputed every `refresh` steps, and whether that takes the Gram matrix.
     `offload`: Z's Adam moments lie on the host. `average`: a running average of the parameters is kept. `ids`: E, a
     vector of k numbers for every item and user, stands in Z's place, and there is no projector. `own_rows`: the
-    batch's rows of E are fetched too, for their length.
+    batch's rows of E are fetched too, for their length. `interval`: steps between two refreshes of cached propagation
+    (0: full propagation), whose gradient goes back through `history` items drawn for each user. `next_outer`: the
+    outer level has a batch of its own, on which `weighs_outer` has the weights recomputed.
     """
 
     workers: int
@@ -51,6 +51,10 @@ class Work:
     element: int = 4
     ids: bool = False
     own_rows: bool = False
+    interval: int = 0
+    history: int = 0
+    next_outer: bool = False
+    weighs_outer: bool = False
 
     @property
     def m(self) -> int:
@@ -120,6 +124,7 @@ def work_of(settings: TrainSettings, sizes: Sizes, phase: Phase, workers: int) -
     # Where Z stands still and pooling comes first, the trainer pools once and not in every step.
     fixed = ids or model.users == "frozen" or (not phase.train_z and hidden > sizes.width)
     layers = 0 if settings.training.method == "mf" else model.layers
+    interval = settings.cached.finish_interval if phase.name == "finish" else settings.cached.interval
     return Work(
         workers=workers,
         n_items=sizes.items,
@@ -150,6 +155,10 @@ def work_of(settings: TrainSettings, sizes: Sizes, phase: Phase, workers: int) -
         element=8 if model.dtype == "float64" else 4,
         ids=ids,
         own_rows=ids and model.l2 > 0 and layers > 0,  # MF's own rows are its outputs
+        interval=interval if model.propagation == "cached" else 0,
+        history=settings.cached.history if phase.train_z and not fixed else 0,
+        next_outer=phase.fair and settings.outer_data != "same",
+        weighs_outer=balance.losses == "outer",
     )
 
 

@@ -17,14 +17,21 @@ WORTH = 4.0
 PASSES = {"bifair": 8, "separate": 4}
 
 
+def serves_cached(settings: TrainSettings) -> bool:
+    """Whether these settings could train on cached propagation, as `TrainSettings.check` has it."""
+    training = settings.training
+    plain = training.strategy == "ddp" and training.precision == "full" and not training.id_embeddings
+    return plain and settings.bilevel.outer_data != "fold"
+
+
 def settle_propagation(settings: TrainSettings, n_items: int, n_users: int) -> tuple[TrainSettings, str]:
     """The settings with `auto` decided, and a line that says what was taken and why; empty where nothing was open."""
     model, training = settings.model, settings.training
     if model.propagation != "auto":
         return settings, ""
     taken: Literal["full", "cached"] = "full"
-    if training.id_embeddings or training.strategy != "ddp" or training.precision != "full":
-        why = "the method, strategy or precision asked for has no cached propagation"
+    if not serves_cached(settings):
+        why = "the method, strategy, precision or outer data asked for has no cached propagation"
     else:
         all_nodes, per_example = n_items + n_users, model.negative_sampling == "per_example"
         asked = training.batch * (2 + model.negatives * per_example) + model.negatives * (not per_example)

@@ -253,13 +253,3 @@ def test_errors(tmp_path: Path) -> None:
         plan(override(nothing, {"plan.items": 3, "plan.users": 2, "plan.pairs": 7}))
     with pytest.raises(UserError, match=r"^cluster\.workers: 65 workers"):
         plan(override(nothing, {**GIVEN, "cluster.workers": 65}))
-
-
-@pytest.mark.parametrize("propagation", ["cached", "auto"])
-def test_cached_propagation_is_not_planned_as_full(propagation: str) -> None:
-    asked = override(TrainPlanSettings(), {**GIVEN, "model.propagation": propagation})
-    with pytest.raises(UserError, match=r"only full propagation can be planned; give --model.propagation full"):
-        plan(asked)
-    small = {"plan.items": 300, "plan.users": 200, "plan.pairs": 900}  # where auto takes full
-    if propagation == "auto":
-        assert "300 items" in plan(override(asked, small))

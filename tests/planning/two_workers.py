@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 import torch
 import torch.distributed as dist
 
 from benchmarks.catalogue import synthetic_pairs
 from benchmarks.problem import make_problem, make_step, random_rows
 from bifair_dist.model.batch import Batch
+from bifair_dist.parallel.cached_step import CachedStep
 from bifair_dist.parallel.comm import Comm
+from bifair_dist.planning.cached import Nodes
 from bifair_dist.settings import override
 from bifair_dist.training.settings import TrainSettings
 
-ITEMS, USERS, PAIRS, WIDTH, STEPS = 101, 57, 700, 24, 3
+ITEMS, USERS, PAIRS, WIDTH, STEPS, INTERVAL = 101, 57, 700, 24, 3, 2
 CASES: dict[str, dict[str, object]] = {
     "defaults": {"training.batch": 150},
     "pooled first": {"training.batch": 150, "model.hidden": 40},
@@ -37,6 +42,30 @@ CASES: dict[str, dict[str, object]] = {
     "lightgcn without l2": {"training.method": "lightgcn", "model.l2": 0.0, "training.batch": 90},
     "alpharec, float64": {"training.method": "alpharec", "model.dtype": "float64", "training.batch": 150},
 }  # fmt: skip
+CACHED = {
+    "model.propagation": "cached",
+    "cached.interval": INTERVAL,
+    "cached.finish_interval": INTERVAL,
+    "training.batch": 150,
+}
+CASES |= {f"cached, {name}": CACHED | case for name, case in {
+    "defaults": {"balance.refresh": 2},
+    "pooled in two blocks": {},
+    "weights of the inner batch, same": {"balance.losses": "inner", "bilevel.outer_data": "same"},
+    "exact, two inner steps": {"bilevel.hypergradient": "exact", "bilevel.inner_steps": 2},
+    "frozen, linear, float64": {"model.users": "frozen", "model.projector": "linear", "model.dtype": "float64"},
+    "alpharec": {"training.method": "alpharec"},
+    "base phase, pooled once": {"training.method": "alpharec", "model.hidden": 40},
+    "theta only": {"training.method": "theta_only"},
+    "separate, per example": {
+        "training.method": "separate", "model.negative_sampling": "per_example", "training.batch": 30,
+    },
+}.items()}  # fmt: skip
+
+
+def width_of(name: str) -> int:
+    """Columns of Z."""
+    return 70 if "two blocks" in name else WIDTH
 
 
 def settings_of(name: str) -> TrainSettings:
@@ -45,8 +74,20 @@ def settings_of(name: str) -> TrainSettings:
     return override(TrainSettings(), {**small, **CASES[name]})
 
 
+def _same(batch: Batch) -> Batch:
+    return batch
+
+
+def nodes_of(step: CachedStep, comm: Comm) -> list[Nodes]:
+    """Of each batch of the last step."""
+    found: list[Any] = [fit.nodes for _, fit in step.cached._fits]
+    mine = [(len(n.users), len(n.items), sum(n.drawn.n_from) - n.drawn.n_from[comm.rank]) for n in found]
+    every = comm.gather_objects(mine)
+    return [Nodes(*zip(*(rank[i] for rank in every), strict=True)) for i in range(len(mine))]
+
+
 def worker(rank: int, folder: str) -> None:
-    """Writes `<folder>/<rank>.pt`: for each case the bytes and calls by tag of each step."""
+    """Writes `<folder>/<rank>.pt`: for each case the bytes and calls by tag of each step, and its batches' nodes."""
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/init", rank=rank, world_size=2)
     comm, inner = Comm(dist.group.WORLD), dist.new_group()
@@ -55,18 +96,18 @@ def worker(rank: int, folder: str) -> None:
         settings = settings_of(name)
         pairs = synthetic_pairs(USERS, ITEMS, PAIRS)
         problem = make_problem(pairs, settings, comm)
-        step, sampler = make_step(problem, random_rows(problem, ITEMS, WIDTH), inner)
+        step, sampler = make_step(problem, random_rows(problem, ITEMS, width_of(name)), inner)
         steps = []
         for count in range(STEPS):
             batch = sampler.batch(0, count)
             comm.sent.clear()
             comm.calls.clear()
 
-            def outer(batch: Batch = batch) -> Batch:
-                return batch
-
-            step(count, batch, outer)
-            steps.append((dict(comm.sent), dict(comm.calls)))
+            own = isinstance(step, CachedStep) and settings.outer_data != "same"
+            outer = sampler.batch(0, count + 1) if own else batch
+            step(count, batch, partial(_same, outer))
+            sent, calls = dict(comm.sent), dict(comm.calls)
+            steps.append((sent, calls, nodes_of(step, comm) if isinstance(step, CachedStep) else []))
         found[name] = steps
     torch.save(found, f"{folder}/{rank}.pt")
     dist.barrier()

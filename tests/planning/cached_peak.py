@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 
 import torch
 
@@ -29,11 +30,12 @@ def main(method: str, items: int, users: int, n_pairs: int, width: int, keeps: b
     step, sampler = make_step(problem, random_rows(problem, items, width))
     for count in range(8):
         batch = sampler.batch(0, count)
-        step(count, batch, lambda batch=batch: batch)
+        step(count, batch, partial(sampler.batch, 0, count))
     sizes = Sizes(items=items, users=users, pairs=n_pairs, width=width, groups=GROUPS)
     planned = total(parts(work_of(settings, sizes, phases_of(settings)[-1], 1), keeps=keeps))
     print(memory("VmHWM"), planned + BASE)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], *map(int, sys.argv[2:6]), keeps=sys.argv[6] == "kept")
+    items, users, n_pairs, width = map(int, sys.argv[2:6])
+    main(sys.argv[1], items, users, n_pairs, width, sys.argv[6] == "kept")

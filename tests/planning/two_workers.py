@@ -48,7 +48,7 @@ CACHED = {
     "cached.finish_interval": INTERVAL,
     "training.batch": 150,
 }
-CASES |= {f"cached, {name}": CACHED | case for name, case in {
+CACHED_CASES: dict[str, dict[str, object]] = {
     "defaults": {"balance.refresh": 2},
     "pooled in two blocks": {},
     "weights of the inner batch, same": {"balance.losses": "inner", "bilevel.outer_data": "same"},
@@ -60,7 +60,8 @@ CASES |= {f"cached, {name}": CACHED | case for name, case in {
     "separate, per example": {
         "training.method": "separate", "model.negative_sampling": "per_example", "training.batch": 30,
     },
-}.items()}  # fmt: skip
+}  # fmt: skip
+CASES |= {f"cached, {name}": CACHED | case for name, case in CACHED_CASES.items()}
 
 
 def width_of(name: str) -> int:

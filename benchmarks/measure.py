@@ -21,12 +21,13 @@ from benchmarks.problem import make_problem, make_step, random_rows
 from benchmarks.record import memory, reset_peak
 from benchmarks.settings import BenchmarkSettings
 from bifair_dist.bilevel.step import BilevelStep
+from bifair_dist.cost.seconds import step_seconds
 from bifair_dist.csr import Csr
 from bifair_dist.evaluation.ranking import full_ranking
 from bifair_dist.hardware import Hardware, of_device
+from bifair_dist.parallel.cached_step import CachedStep
 from bifair_dist.parallel.comm import Comm
 from bifair_dist.parallel.sampler import BatchSampler
-from bifair_dist.planning.seconds import step_seconds
 from bifair_dist.training.problem import Problem
 
 Result = dict[str, Any]
@@ -57,6 +58,8 @@ def measure(
     wait()
     found: Result = {"generate_seconds": generated, "set_up_seconds": time.perf_counter() - start - generated}
     kinds = _kinds(settings, step)
+    if isinstance(step, CachedStep):
+        found["refresh_seconds"] = _refresh_seconds(step, comm, wait)
     found |= _steps(kinds, settings.scale.steps, step, sampler, comm, device)
     hardware = of_device(torch.cuda.get_device_name(device) if on_gpu else "cpu")
     if hardware is not None:  # what `jobs/train.py --plan` estimates
@@ -67,7 +70,7 @@ def measure(
     found["ranked_users_per_second"] = _ranked_a_second(settings, problem, step, case, known)
     found |= bounds(settings, case, kinds, rates)
     result = {"case": asdict(case), **_over_workers(found, comm.gather_objects(found))}
-    return {**result, "epoch_seconds": _epoch_seconds(result, settings.balance.refresh)}
+    return {**result, "epoch_seconds": _epoch_seconds(result, settings)}
 
 
 def _steps(
@@ -104,12 +107,25 @@ def _kinds(settings: BenchmarkSettings, step: BilevelStep) -> dict[str, int]:
     for kind, wanted in (("plain", False), ("new_weights", True)):
         counts = [
             count
-            for count in range(settings.balance.refresh * step.inner_steps)
-            if (step.balance is not None and step.balance.due(count)) == wanted
+            for count in range(2 * settings.balance.refresh * step.inner_steps)
+            if not (isinstance(step, CachedStep) and count % step.interval == 0)  # those are timed by themselves
+            and (step.balance is not None and step.balance.due(count)) == wanted
         ]
         if counts:
             found[kind] = max(counts, key=lambda count: (count + 1) % step.inner_steps == 0)
     return found
+
+
+def _refresh_seconds(step: CachedStep, comm: Comm, wait: Callable[[], None]) -> float:
+    """Of the second refresh, after which the cache holds all that it ever does."""
+    seconds = 0.0
+    for _ in range(2):
+        comm.gather_objects(None)
+        start = time.perf_counter()
+        step.cached.refresh(step.theta, step.z, pool=step.z_optimizer is not None)
+        wait()
+        seconds = time.perf_counter() - start
+    return seconds
 
 
 def _one(step: BilevelStep, sampler: BatchSampler, count: int, number: int, device: torch.device) -> None:
@@ -156,9 +172,13 @@ def _over_workers(mine: Result, every: list[Result]) -> Result:
     return found
 
 
-def _epoch_seconds(result: Result, refresh: int) -> float:
-    """ceil(E / B) times the mean of `refresh` steps, one of them with new weights; validation is not in it."""
+def _epoch_seconds(result: Result, settings: BenchmarkSettings) -> float:
+    """ceil(E / B) times the mean of `refresh` steps, one of them with new weights; validation is not in it.
+
+    With cached propagation a refresh comes on top, once in its interval.
+    """
     both = [result.get(f"{kind}_seconds") for kind in ("plain", "new_weights")]
     plain, weights = (next(s for s in order if s is not None) for order in (both, both[::-1]))
     steps = -(-result["case"]["pairs"] // result["case"]["batch"])
-    return float(steps * (plain + (weights - plain) / refresh))
+    each = plain + (weights - plain) / settings.balance.refresh
+    return float(steps * (each + result.get("refresh_seconds", 0.0) / settings.cached.interval))

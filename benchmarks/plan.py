@@ -5,9 +5,9 @@ from __future__ import annotations
 from benchmarks.bounds import planned_memory, work_of_case
 from benchmarks.cases import Case, sweeps
 from benchmarks.settings import BenchmarkSettings
+from bifair_dist.cost.seconds import step_seconds
 from bifair_dist.hardware import PROFILES, Hardware
 from bifair_dist.planning.fit import HEADROOM
-from bifair_dist.planning.seconds import step_seconds
 from bifair_dist.progress import duration
 
 DRAWN = 1.5e-6

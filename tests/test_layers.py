@@ -9,6 +9,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).resolve().parents[1] / "bifair_dist"
 LAYERS = (
     ("errors", "csr", "files", "progress", "settings", "labels", "compat", "commit", "command_line", "hardware"),
+    ("cost",),
     ("tracking_settings",),
     ("tracking", "runs", "data", "workers"),
     ("evaluation", "parallel", "model", "bilevel"),

@@ -19,7 +19,7 @@ class ModelSettings(Settings):
     propagation: Literal["full", "cached", "auto"] = setting(
         "full",
         "over the whole graph in every step; or every --cached.interval steps, with a fit between them; "
-        "auto: cached where that does a quarter of the work or less",
+        "auto: cached where the plan estimates that its steps take a third of the time or less",
         why="full is exact, cached costs a step what its batch costs, whatever the catalogue",
     )
     loss: Literal["info_nce", "bpr"] = setting(

@@ -19,8 +19,8 @@ the users' new inputs, and one more pass beside the two that are kept.
 
 from __future__ import annotations
 
-from bifair_dist.planning.cached import COLUMNS, WIDE, Nodes, features, rows_of_z
-from bifair_dist.planning.work import Work, ceil_div
+from bifair_dist.cost.cached import COLUMNS, WIDE, Nodes, features, rows_of_z
+from bifair_dist.cost.work import Work, ceil_div
 
 Counts = dict[str, int]
 

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from bifair_dist.cost.work import Sizes, Work
 from bifair_dist.errors import UserError
 from bifair_dist.hardware import Hardware
 from bifair_dist.planning.memory import BASE, CONTEXT, Part, parts, tables, total
-from bifair_dist.planning.work import Sizes, Work, work_of
 from bifair_dist.settings import override
 from bifair_dist.training.phases import phases_of
 from bifair_dist.training.propagation import serves_cached
 from bifair_dist.training.settings import TrainSettings
+from bifair_dist.training.work import work_of
 
 HEADROOM = 0.9  # of the memory: allocators keep freed blocks, and other processes want some
 MIN_GAIN = 0.05  # share of memory that a cure has to save to be worth a line

@@ -15,8 +15,8 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
+from bifair_dist.cost.work import Work
 from bifair_dist.planning.blocks import Counts, moments, sizes
-from bifair_dist.planning.work import Work
 
 MIB = 2**20
 RETURNED = 32 * MIB

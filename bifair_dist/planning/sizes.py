@@ -8,9 +8,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from bifair_dist.cost.work import Sizes
 from bifair_dist.errors import UserError
 from bifair_dist.planning.settings import TrainPlanSettings
-from bifair_dist.planning.work import Sizes
 
 MINILM = 384
 """Columns of the vectors that a training makes where none are given."""

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from bifair_dist.cost.cached import flops_of, refresh_traffic, traffic_of
+from bifair_dist.cost.seconds import mean_step
+from bifair_dist.cost.traffic import Traffic
+from bifair_dist.cost.work import Sizes, Work
 from bifair_dist.errors import UserError
 from bifair_dist.hardware import PROFILES, Hardware
-from bifair_dist.planning.cached import flops_of, refresh_traffic, traffic_of
 from bifair_dist.planning.fit import Need, all_parts, cures, fits, heaviest, need, room
-from bifair_dist.planning.seconds import mean_step
 from bifair_dist.planning.settings import TrainPlanSettings
 from bifair_dist.planning.sizes import find_sizes
-from bifair_dist.planning.traffic import Traffic
-from bifair_dist.planning.work import Sizes, Work, work_of
 from bifair_dist.progress import duration
 from bifair_dist.settings import override
 from bifair_dist.training.phases import phases_of
 from bifair_dist.training.propagation import settle_propagation
+from bifair_dist.training.work import work_of
 
 GIB = 2**30
 
@@ -32,7 +33,9 @@ def named(words: list[str]) -> list[str]:
 def plan(settings: TrainPlanSettings) -> str:
     """The plan. Only manifests are read. Raises `UserError` for missing sizes and too many workers."""
     sizes = find_sizes(settings)
-    settled, decided = settle_propagation(settings, sizes.items, sizes.users)
+    chosen = [p for name, p in PROFILES.items() if settings.plan.hardware in ("all", name)]
+    shown = next((p for p in chosen if p.is_gpu), chosen[0])
+    settled, decided = settle_propagation(settings, sizes, shown)
     settings = override(settings, {"model.propagation": settled.model.propagation})
     workers = 1 if settings.cluster.launcher == "inline" else settings.cluster.workers
     if workers > settings.model.output:
@@ -40,8 +43,6 @@ def plan(settings: TrainPlanSettings) -> str:
             f"cluster.workers: {workers} workers, but each needs a column of the model's space, which has "
             f"{settings.model.output} (model.output)"
         )
-    chosen = [p for name, p in PROFILES.items() if settings.plan.hardware in ("all", name)]
-    shown = next((p for p in chosen if p.is_gpu), chosen[0])
     name, work = heaviest(settings, sizes, workers, shown)
     return "\n".join(
         [

@@ -5,14 +5,16 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 
-from bifair_dist.data.dataset import read_dataset
+from bifair_dist.cost.work import Sizes
+from bifair_dist.data.dataset import Dataset, read_dataset
 from bifair_dist.data.generated import generate_dataset
+from bifair_dist.data.representations.manifest import read_manifest
 from bifair_dist.embedding.default import ensure_representations
 from bifair_dist.errors import UserError
 from bifair_dist.runs import Run
 from bifair_dist.settings import override
 from bifair_dist.training.checks import check_data, with_group
-from bifair_dist.training.propagation import settle_propagation
+from bifair_dist.training.propagation import hardware_of, settle_propagation
 from bifair_dist.training.settings import TrainSettings
 
 
@@ -26,15 +28,30 @@ def with_data(settings: TrainSettings) -> TrainSettings:
     dataset = read_dataset(folder)
     settings = with_group(settings, dataset)
     check_data(settings, dataset)
-    settings, line = settle_propagation(settings, dataset.n_items, dataset.n_users)
-    if line:
-        print(line, flush=True)
     # Id embeddings start at random: nothing is embedded for them, and a folder that was given is not looked at.
     vectors = "" if training.id_embeddings else str(ensure_representations(dataset, data).absolute())
     start = training.warm_start and _finished_run(Path(training.warm_start))
-    return override(
+    settings = override(
         settings, {"data.dataset": str(folder), "data.representations": vectors, "training.warm_start": start}
     )
+    return _with_propagation(settings, dataset)
+
+
+def _with_propagation(settings: TrainSettings, dataset: Dataset) -> TrainSettings:
+    """The settings with `model.propagation auto` decided, which is said."""
+    if settings.model.propagation != "auto":
+        return settings
+    vectors, group = settings.data.representations, dataset.groups.get(settings.balance.group)
+    sizes = Sizes(
+        items=dataset.n_items,
+        users=dataset.n_users,
+        pairs=len(dataset.train),
+        width=int(read_manifest(Path(vectors))["dim"]) if vectors else settings.model.output,
+        groups=len(group.labels) if group is not None else 0,
+    )
+    settings, line = settle_propagation(settings, sizes, hardware_of(settings))
+    print(line, flush=True)
+    return settings
 
 
 def _generated(cache: Path) -> Path:

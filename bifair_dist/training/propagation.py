@@ -1,20 +1,22 @@
-"""Full or cached propagation, where the settings leave it open.
+"""Full or cached propagation, where the settings leave it open: by the estimated time of a step (bifair_dist/cost).
 
-full      a pass projects and propagates all N + U nodes
-cached    a pass does so with the batch's, at most 2 B + K; a refresh with all nodes, once in R steps for all of the
-          P passes of a step (a bi-level step has 8, forward and back; the others 2)
+On one worker whatever the number, so that a run that goes on with another number goes on with the same propagation.
 """
 
 from __future__ import annotations
 
 from typing import Literal
 
+from bifair_dist.cost.seconds import mean_step
+from bifair_dist.cost.work import Sizes
+from bifair_dist.hardware import PROFILES, Hardware, of_device
 from bifair_dist.settings import override
+from bifair_dist.training.phases import phases_of
 from bifair_dist.training.settings import TrainSettings
+from bifair_dist.training.work import work_of
 
-WORTH = 4.0
-"""Cached propagation loses a little accuracy and takes more epochs (docs/scale.md), so it has to save this factor."""
-PASSES = {"bifair": 8, "separate": 4}
+WORTH = 3.0
+"""Cached propagation loses a little accuracy and takes 1.5 times the epochs (docs/scale.md); so twice that."""
 
 
 def serves_cached(settings: TrainSettings) -> bool:
@@ -24,20 +26,43 @@ def serves_cached(settings: TrainSettings) -> bool:
     return plain and settings.bilevel.outer_data != "fold"
 
 
-def settle_propagation(settings: TrainSettings, n_items: int, n_users: int) -> tuple[TrainSettings, str]:
+def settle_propagation(settings: TrainSettings, sizes: Sizes, hardware: Hardware) -> tuple[TrainSettings, str]:
     """The settings with `auto` decided, and a line that says what was taken and why; empty where nothing was open."""
-    model, training = settings.model, settings.training
-    if model.propagation != "auto":
+    if settings.model.propagation != "auto":
         return settings, ""
     taken: Literal["full", "cached"] = "full"
     if not serves_cached(settings):
         why = "the method, strategy, precision or outer data asked for has no cached propagation"
     else:
-        all_nodes, per_example = n_items + n_users, model.negative_sampling == "per_example"
-        asked = training.batch * (2 + model.negatives * per_example) + model.negatives * (not per_example)
-        rows = min(asked, all_nodes) + all_nodes / (settings.cached.interval * PASSES.get(training.method, 2))
-        ratio = all_nodes / rows
-        taken = "cached" if ratio >= WORTH else "full"
-        why = f"a full pass has {ratio:.1f} times the nodes of a cached one, {WORTH:g} are taken to be worth it"
+        full, cached = (_seconds(settings, name, sizes, hardware) for name in ("full", "cached"))
+        taken = "cached" if full >= WORTH * cached else "full"
+        why = (
+            f"on {hardware.name} a step is estimated at {_told(full)} full and {_told(cached)} cached, and cached has "
+            f"to be {WORTH:g} times as fast to be worth it"
+        )
     decided = override(settings, {"model.propagation": taken})
     return decided, f"model.propagation auto: {taken} ({why})"
+
+
+def hardware_of(settings: TrainSettings) -> Hardware:
+    """The profile nearest to what the workers will have; without a word in the settings, what this machine has."""
+    import torch  # a plan and a refused setting do without
+
+    gpus = settings.cluster.gpus_per_worker
+    name = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+    if gpus == 0 or (gpus < 0 and name == "cpu"):
+        return PROFILES["cpu-2core"]
+    found = of_device(name)
+    return found if found is not None and found.is_gpu else PROFILES["h100-80gb"]
+
+
+def _seconds(settings: TrainSettings, propagation: str, sizes: Sizes, hardware: Hardware) -> float:
+    """Of a step, the mean over the phases that both have."""
+    phases = [phase for phase in phases_of(settings) if phase.name != "finish"]
+    settings = override(settings, {"model.propagation": propagation})
+    each = [sum(mean_step(work_of(settings, sizes, phase, 1), hardware).values()) for phase in phases]
+    return sum(each) / max(len(each), 1)
+
+
+def _told(seconds: float) -> str:
+    return f"{1e3 * seconds:.3g} ms" if seconds < 1 else f"{seconds:.3g} s"

@@ -131,11 +131,23 @@ def test_id_embeddings(method: str) -> None:
     assert set(result["plain_bound"]) == {"loss", "backward", "optimiser"} | {"propagation"}
 
 
+def test_cached_propagation() -> None:
+    """Its refresh is timed by itself and counts in the epoch; the plan is of cached steps."""
+    cached = override(settings(), {"model.propagation": "cached", "cached.interval": 2})
+    result = measure(cached, CASE, Comm(), None, torch.device("cpu"), RATES)
+    assert set(result["plain_bound"]) == {"projection", "propagation", "loss", "fit", "rows of Z", "optimiser"}
+    steps = -(-CASE.pairs // CASE.batch)
+    assert result["epoch_seconds"] > steps * result["refresh_seconds"] / 2 > 0
+    text = markdown({"about": ["- a record"], "sweeps": {"strong": [{**result, "start_seconds": None}]}})
+    assert "| 1 | 120 | 60 | 900 | 24 | 128 | 3 |" in text
+
+
 def test_the_job_on_two_workers(tmp_path: Path) -> None:
     """As processes of this machine; its bytes are the plan's."""
-    from bifair_dist.planning.traffic import step_traffic
-    from bifair_dist.planning.work import Sizes, work_of
+    from bifair_dist.cost.traffic import step_traffic
+    from bifair_dist.cost.work import Sizes
     from bifair_dist.training.phases import phases_of
+    from bifair_dist.training.work import work_of
 
     words = [f"--{key}={value}" for key, value in SMALL.items()]
     words += ["--scale.workers", "2", "--scale.sweeps", "strong", "--cluster.launcher", "inline"]

@@ -1,12 +1,12 @@
-"""The formulas of docs/bytes.md (`bifair_dist/planning/traffic.py`) for a case of `world.py`."""
+"""The formulas of docs/bytes.md (`bifair_dist/cost/traffic.py`) for a case of `world.py`."""
 
 from __future__ import annotations
 
 from world import Case
 
 from bifair_dist.bilevel.weights.registry import RULES
-from bifair_dist.planning.traffic import step_traffic
-from bifair_dist.planning.work import Work
+from bifair_dist.cost.traffic import step_traffic
+from bifair_dist.cost.work import Work
 
 
 def work_of_case(case: Case, size: int, element: int) -> Work:

@@ -10,12 +10,13 @@ import torch
 from benchmarks.catalogue import GROUPS, synthetic_pairs
 from benchmarks.problem import make_problem, make_step, random_rows
 from benchmarks.record import memory
+from bifair_dist.cost.work import Sizes
 from bifair_dist.parallel.comm import Comm
 from bifair_dist.planning.memory import BASE, parts, total
-from bifair_dist.planning.work import Sizes, work_of
 from bifair_dist.settings import override
 from bifair_dist.training.phases import phases_of
 from bifair_dist.training.settings import TrainSettings
+from bifair_dist.training.work import work_of
 
 
 def main(method: str, items: int, users: int, n_pairs: int, width: int, keeps: bool) -> None:

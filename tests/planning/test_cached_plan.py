@@ -10,17 +10,19 @@ from pathlib import Path
 
 import pytest
 
-from bifair_dist.hardware import PROFILES
-from bifair_dist.planning.cached import flops_of, refresh_flops, rows_of_z, traffic_of
+from bifair_dist.cost.cached import flops_of, refresh_flops, rows_of_z, traffic_of
+from bifair_dist.cost.seconds import mean_step, step_seconds
+from bifair_dist.cost.work import Sizes, Work
+from bifair_dist.hardware import PROFILES, Hardware
 from bifair_dist.planning.fit import cures
 from bifair_dist.planning.memory import parts
-from bifair_dist.planning.seconds import mean_step, step_seconds
 from bifair_dist.planning.settings import TrainPlanSettings
 from bifair_dist.planning.text import plan
-from bifair_dist.planning.work import Sizes, Work, work_of
 from bifair_dist.settings import override
 from bifair_dist.training.phases import phases_of
+from bifair_dist.training.propagation import settle_propagation
 from bifair_dist.training.settings import TrainSettings
+from bifair_dist.training.work import work_of
 
 ROOT = Path(__file__).resolve().parents[2]
 SIZES = Sizes(items=1_000_000, users=500_000, pairs=20_000_000, width=256, groups=8)
@@ -107,3 +109,34 @@ def test_cached_is_a_cure_and_has_cures_that_it_can_take() -> None:
     assert "cluster.workers" in words and "deepspeed" not in words and "propagation" not in words
     fold = override(full, {"bilevel.outer_data": "fold"})
     assert "propagation" not in " ".join(cure.words for cure in cures(fold, huge, 4, H100))
+
+
+@pytest.mark.parametrize("hardware", [CPU, H100], ids=lambda profile: profile.name)
+def test_auto_takes_cached_where_the_plan_finds_it_three_times_as_fast(hardware: Hardware) -> None:
+    auto, taken = override(TrainSettings(), {"model.propagation": "auto"}), set()
+    for n in (300, 1_000, 5_000, 20_000, 100_000, 500_000, 5_000_000):
+        sizes = Sizes(items=n, users=2 * n, pairs=30 * n, width=384, groups=8)
+        settled, line = settle_propagation(auto, sizes, hardware)
+        full, cached = (
+            sum(
+                sum(mean_step(work_of(settings, sizes, phase, 1), hardware).values())
+                for phase in phases_of(settings)
+                if phase.name != "finish"
+            )
+            for settings in (override(auto, {"model.propagation": name}) for name in ("full", "cached"))
+        )
+        taken.add(settled.model.propagation)
+        assert (settled.model.propagation == "cached") == (full / cached >= 3), n
+        assert line.startswith(f"model.propagation auto: {settled.model.propagation} (on {hardware.name} a step")
+    assert taken == {"full", "cached"}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"training.method": "lightgcn"}, {"bilevel.outer_data": "fold"}, {"training.precision": "bf16"}],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_auto_takes_full_where_cached_cannot_serve(changes: dict[str, object]) -> None:
+    auto = override(TrainSettings(), {"model.propagation": "auto", **changes})
+    settled, line = settle_propagation(auto, replace(SIZES, items=10**7), CPU)
+    assert settled.model.propagation == "full" and "has no cached propagation" in line

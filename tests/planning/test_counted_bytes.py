@@ -9,10 +9,11 @@ import two_workers
 from two_workers import CASES, INTERVAL, ITEMS, PAIRS, STEPS, USERS, width_of
 
 from benchmarks.catalogue import GROUPS
-from bifair_dist.planning import cached
-from bifair_dist.planning.traffic import Traffic, step_traffic
-from bifair_dist.planning.work import Sizes, Work, work_of
+from bifair_dist.cost import cached
+from bifair_dist.cost.traffic import Traffic, step_traffic
+from bifair_dist.cost.work import Sizes, Work
 from bifair_dist.training.phases import phases_of
+from bifair_dist.training.work import work_of
 
 
 @pytest.fixture(scope="module")

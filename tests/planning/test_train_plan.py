@@ -12,20 +12,21 @@ from typing import get_args, get_type_hints
 import pytest
 
 from bifair_dist.command_line import parse
+from bifair_dist.cost.operations import step_flops
+from bifair_dist.cost.seconds import mean_step
+from bifair_dist.cost.work import Sizes, Work
 from bifair_dist.errors import UserError
 from bifair_dist.hardware import PROFILES
 from bifair_dist.planning.blocks import moments, sizes
 from bifair_dist.planning.fit import cures, fits, heaviest, need
 from bifair_dist.planning.memory import parts
-from bifair_dist.planning.operations import step_flops
-from bifair_dist.planning.seconds import mean_step
 from bifair_dist.planning.settings import PlanSettings, TrainPlanSettings
 from bifair_dist.planning.sizes import find_sizes
 from bifair_dist.planning.text import named, plan
-from bifair_dist.planning.work import Sizes, Work, work_of
 from bifair_dist.settings import override
 from bifair_dist.training.phases import phases_of
 from bifair_dist.training.settings import TrainSettings
+from bifair_dist.training.work import work_of
 
 ROOT = Path(__file__).resolve().parents[2]
 SIZES = Sizes(items=1_000_000, users=100_000, pairs=8_000_000, width=1024, groups=8)

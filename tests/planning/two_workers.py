@@ -10,10 +10,10 @@ import torch.distributed as dist
 
 from benchmarks.catalogue import synthetic_pairs
 from benchmarks.problem import make_problem, make_step, random_rows
+from bifair_dist.cost.cached import Nodes
 from bifair_dist.model.batch import Batch
 from bifair_dist.parallel.cached_step import CachedStep
 from bifair_dist.parallel.comm import Comm
-from bifair_dist.planning.cached import Nodes
 from bifair_dist.settings import override
 from bifair_dist.training.settings import TrainSettings
 

@@ -18,7 +18,6 @@ from bifair_dist.settings import override
 from bifair_dist.training.averaging import Average
 from bifair_dist.training.launch import with_data
 from bifair_dist.training.lazy_averaging import LazyAverage
-from bifair_dist.training.propagation import settle_propagation
 from bifair_dist.training.run_folder import open_run_folder
 from bifair_dist.training.settings import TrainSettings
 
@@ -100,16 +99,14 @@ def test_the_lazy_average_is_the_average(window: float) -> None:
     assert torch.equal(lazy.averaged[0]["w"], dense.averaged[0]["w"])
 
 
-def test_auto_takes_what_is_worth_it_and_says_so(small: Small, tmp_path: Path) -> None:
-    auto = override(TrainSettings(), {"model.propagation": "auto"})
-    large, line = settle_propagation(auto, 1_000_000, 500_000)
-    assert large.model.propagation == "cached" and "times the nodes" in line
-    few, line = settle_propagation(auto, 5_000, 12_000)
-    assert few.model.propagation == "full" and "times the nodes" in line
-    ids = override(TrainSettings(), {"model.propagation": "auto", "training.method": "lightgcn"})
-    assert settle_propagation(ids, 10**6, 10**6)[0].model.propagation == "full"
+def test_auto_is_decided_before_config_is_written_and_said(
+    small: Small, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = run(small, tmp_path, {"model.propagation": "auto", "training.method": "alpharec"})
-    assert re.search(r"propagation: .?full", (folder / "config.yaml").read_text())  # decided before it was written
+    assert re.search(r"propagation: .?full", (folder / "config.yaml").read_text())
+    assert re.search(
+        r"model\.propagation auto: full \(on .* a step is estimated at .* full and", capsys.readouterr().out
+    )
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,11 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from bifair_dist.planning import traffic as full
-from bifair_dist.planning.operations import Operations, optimiser_bytes, pass_operations, step_flops
-from bifair_dist.planning.passes import Pass, Reduce, passes
-from bifair_dist.planning.traffic import Traffic, add, columns
-from bifair_dist.planning.work import Work, ceil_div
+from bifair_dist.cost import traffic as full
+from bifair_dist.cost.operations import Operations, optimiser_bytes, pass_operations, step_flops
+from bifair_dist.cost.passes import Pass, Reduce, passes
+from bifair_dist.cost.traffic import Traffic, add, columns
+from bifair_dist.cost.work import Work, ceil_div
 
 COLUMNS = 64
 """Columns of Z that a refresh pools at a time (model/refresh.py)."""

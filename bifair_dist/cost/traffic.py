@@ -10,8 +10,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bifair_dist.planning.passes import Pass, Reduce, passes
-from bifair_dist.planning.work import Work
+from bifair_dist.cost.passes import Pass, Reduce, passes
+from bifair_dist.cost.work import Work
 
 
 @dataclass(frozen=True, slots=True)

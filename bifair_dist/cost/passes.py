@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from bifair_dist.planning.work import Work
+from bifair_dist.cost.work import Work
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from bifair_dist.planning.passes import Pass, passes
-from bifair_dist.planning.traffic import columns
-from bifair_dist.planning.work import Work, ceil_div
+from bifair_dist.cost.passes import Pass, passes
+from bifair_dist.cost.traffic import columns
+from bifair_dist.cost.work import Work, ceil_div
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,12 +11,12 @@ Nothing overlaps in the step as it is written, so the parts add up. Shares of th
 
 from __future__ import annotations
 
+from bifair_dist.cost import cached
+from bifair_dist.cost.operations import Operations, step_operations
+from bifair_dist.cost.passes import Pass, passes
+from bifair_dist.cost.traffic import Traffic
+from bifair_dist.cost.work import Work
 from bifair_dist.hardware import Hardware
-from bifair_dist.planning import cached
-from bifair_dist.planning.operations import Operations, step_operations
-from bifair_dist.planning.passes import Pass, passes
-from bifair_dist.planning.traffic import Traffic
-from bifair_dist.planning.work import Work
 
 
 def step_seconds(work: Work, count: int, hardware: Hardware, network: float = 0.0) -> dict[str, float]:

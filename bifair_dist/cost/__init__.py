@@ -1,0 +1,1 @@
+"""One training step in numbers: its bytes, operations and seconds, from its sizes alone."""

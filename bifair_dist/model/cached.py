@@ -29,6 +29,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from bifair_dist.errors import UserError
 from bifair_dist.model.alpharec import AlphaRec
 from bifair_dist.model.batch import Batch
 from bifair_dist.model.graph import Graph
@@ -215,9 +216,25 @@ class CachedAlphaRec:
             out=out[:, :k],
             out_features=torch.cat([out[:, :k], out[:, :k] - out_before[:, :k], out[:, k:]], dim=1),
             gram=gram,
-            factor=torch.linalg.cholesky(gram + torch.diag(penalty)),
+            factor=_factor(gram + torch.diag(penalty), self.ridge),
             own=torch.cat([self._own[0].index_select(0, nodes.users), self._own[1].index_select(0, nodes.items)]),
         )
+
+
+def _factor(matrix: Tensor, ridge: float) -> Tensor:
+    """Its Cholesky factor. Raises `UserError` where there is none, on all workers alike: they have the same sums."""
+    try:
+        return torch.linalg.cholesky(matrix)
+    except torch.linalg.LinAlgError:
+        if not bool(matrix.isfinite().all()):
+            raise UserError(
+                "cached propagation: the cached representations are no numbers any more; lower --training.theta_lr, "
+                "--bilevel.theta_lr or --bilevel.eta"
+            ) from None
+        raise UserError(
+            f"cached.ridge: with {ridge:g} the fit of a batch has no solution (its features depend on each other); "
+            "take a larger one (1e-3 is the default)"
+        ) from None
 
 
 def _explained(gram: Tensor, sums: Tensor, fitted: Tensor, eps: float) -> Tensor:

@@ -19,8 +19,8 @@ class CachedSettings(Settings):
         1e-3,
         "penalty of the fitted map, times the sum of squares of each feature",
         unit="share",
-        why="keeps directions that the batch says nothing of from being guessed",
-        ge=0,
+        why="keeps directions that the batch says nothing of from being guessed; with 0 few nodes have no fit",
+        gt=0,
     )
     history: int = setting(
         2,

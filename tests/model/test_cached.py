@@ -13,9 +13,10 @@ from torch import Tensor
 from bifair_dist.bilevel.exact import exact, mixed_product
 from bifair_dist.bilevel.finite_difference import finite_difference
 from bifair_dist.csr import Csr
+from bifair_dist.errors import UserError
 from bifair_dist.model.alpharec import AlphaRec
 from bifair_dist.model.batch import Batch
-from bifair_dist.model.cached import CachedAlphaRec
+from bifair_dist.model.cached import CachedAlphaRec, _factor
 from bifair_dist.model.graph import build_graph
 from bifair_dist.model.projector import init_theta
 from bifair_dist.model.refresh import InBlocks, own_weight
@@ -211,3 +212,12 @@ def test_every_pass_of_a_step_reads_the_same_draws() -> None:
     first = gradients(model, theta, P.z[rows], batch)[1]
     assert torch.equal(first, gradients(model, theta, P.z[rows], batch)[1])
     assert torch.equal(rows, model.select(batch)) and torch.equal(first, gradients(model, theta, P.z[rows], batch)[1])
+
+
+def test_a_fit_without_a_solution_is_one_line() -> None:
+    same = torch.ones(2, 2, dtype=torch.float64)
+    with pytest.raises(UserError, match=r"^cached\.ridge: with 0 the fit of a batch has no solution"):
+        _factor(same, 0.0)
+    with pytest.raises(UserError, match=r"^cached propagation: the cached representations are no numbers any more"):
+        _factor(same * torch.nan, 1e-3)
+    torch.testing.assert_close(_factor(same + torch.eye(2, dtype=torch.float64), 1.0)[0, 0] ** 2, same[0, 0] * 2)

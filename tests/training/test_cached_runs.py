@@ -117,9 +117,20 @@ def test_auto_is_decided_before_config_is_written_and_said(
         ({"training.precision": "bf16"}, "--training.precision bf16"),
         ({"cached.interval": 0}, "cached.interval"),
         ({"cached.ridge": -1.0}, "cached.ridge"),
+        ({"cached.ridge": 0.0}, "cached.ridge"),
+        ({"cached.finish_interval": 0}, "cached.finish_interval"),
+        ({"cached.finish_rate": 0.0}, "cached.finish_rate"),
+        ({"bilevel.outer_data": "fold"}, "bilevel.outer_data: fold"),
         ({"cached.history": 0}, "cached.history"),
     ],
 )
 def test_what_it_cannot_do_is_said(changes: dict[str, Any], named: str) -> None:
-    with pytest.raises(UserError, match=named):
+    with pytest.raises(UserError, match=named) as refused:
         override(TrainSettings(), {"model.propagation": "cached"} | changes)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_rate_that_ends_in_no_numbers_is_one_line(small: Small, tmp_path: Path) -> None:
+    with pytest.raises(UserError) as ended:
+        run(small, tmp_path, CACHED | {"training.method": "alpharec", "training.theta_lr": 1e38})
+    assert "\n" not in str(ended.value) and "theta_lr" in str(ended.value)

@@ -33,6 +33,7 @@ CASES: dict[str, tuple[dict[str, Any], int]] = {
     "collapse": ({"recall": 0.44}, 3),
     "still": ({"z_drift": 1e-5}, 6),
     "unfair": ({"cv": 0.399}, 6),
+    "fit": ({"fit": 0.3}, 3),
 }
 
 

@@ -86,17 +86,19 @@ def measure(meter: Meter, problem: Problem, found: Found, full: bool) -> None:
 
     def kinds(name: str, make: Callable[[bool], BilevelStep]) -> None:
         """A step of theta, a bi-level one, and one with new weights; on the CPU their peak, too."""
-        if not meter.cuda:
-            reset_peak()
         meter.measure(f"{name}, theta", found, lambda: turns(make(False)), most / 2)
         meter.measure(f"{name}, bi-level", found, lambda: turns(make(True)), most)
         meter.measure(f"{name}, new weights", found, lambda: turns(make(True), WEIGHTS), most / 2)
         if not meter.cuda and "ms" in found[f"{name}, bi-level"]:
             found[f"{name}, bi-level"]["peak_mib"] = memory("VmHWM") / 2**20
 
+    if not meter.cuda:
+        reset_peak()
     meter.measure("refresh", found, refresh, 1.5)
     kinds("cached", lambda bilevel: cached(problem, bilevel=bilevel))
     if full:
+        if not meter.cuda:
+            reset_peak()
         kinds("full", lambda bilevel: problem.step(bilevel=bilevel))
 
 

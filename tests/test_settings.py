@@ -330,7 +330,7 @@ def test_help_lists_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 HEAVY = {"torch", "ray", "mlflow", "transformers", "pandas", "pyarrow"}
-JOBS = ["train", "tune", "evaluate", "recommend", "report", "study", "benchmark", "check hypergradient"]
+JOBS = ["train", "tune", "evaluate", "recommend", "report", "serve", "study", "benchmark", "check hypergradient"]
 
 
 @pytest.mark.parametrize("job", JOBS)

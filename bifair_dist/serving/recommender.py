@@ -26,6 +26,10 @@ BLOCK = 4096
 """Users ranked at a time."""
 
 
+class UnknownIdError(UserError):
+    """An id of a user or item that is not there."""
+
+
 @dataclass
 class Recommender:
     """Everything in memory of one process.
@@ -106,9 +110,24 @@ class Recommender:
 
         Raises `UserError` for an item that is not there.
         """
-        place = self._rows_of_items([item], "item")
-        found = self._ranked(self._directions[place], self._directions, k, place.new_zeros(1), place)
-        return self._table({}, [found], k)
+        return self.similar_to([item], k).drop(columns="place")
+
+    def similar_to(self, items: Sequence[str], k: int = 20) -> pd.DataFrame:
+        """The same for several items at once: place (of the item in `items`, from 0), rank, item_id, title, score."""
+        rows = self._rows_of_items(items, "item")
+        itself = torch.arange(len(rows)), rows
+        found = self._ranked(self._directions[rows], self._directions, k, *itself)
+        return self._table({"place": np.arange(len(rows))}, [found], k)
+
+    # -- what is there ---------------------------------------------------------------------------------------------
+
+    def check_user(self, user: str) -> None:
+        """Raises `UnknownIdError` for a user that is not there."""
+        self._rows_of_users([user], "user")
+
+    def check_items(self, items: Sequence[str], source: str) -> None:
+        """Raises `UnknownIdError` for an item that is not there, naming `source`."""
+        self._rows_of_items(items, source)
 
     # -- new items -------------------------------------------------------------------------------------------------
 
@@ -192,5 +211,5 @@ def _places(index: pd.Index, asked: list[str], source: str, what: str) -> Tensor
     found = index.get_indexer(pd.Index(asked, dtype=object))
     if (found < 0).any():
         first = asked[int((found < 0).argmax())]
-        raise UserError(f"{source}: {first!r} is no {what} ({int((found < 0).sum())} such ids)")
+        raise UnknownIdError(f"{source}: {first!r} is no {what} ({int((found < 0).sum())} such ids)")
     return torch.from_numpy(found.astype(np.int64))

@@ -19,7 +19,9 @@ import pandas as pd
 import pytest
 from small_runs import Small, run
 
+from bifair_dist.errors import UserError
 from bifair_dist.serving.from_run import recommender_of
+from bifair_dist.serving.source import source_of
 from bifair_dist.tracking import tracking_uri
 from bifair_dist.tracking_settings import TrackingSettings
 
@@ -161,3 +163,22 @@ def test_mlflow_models_serve(served: str, done: Path) -> None:
     ):
         code, told = asked(served, {"dataframe_records": [row]})
         assert code == 400 and said in told["message"], told
+
+
+def test_the_service_follows_an_alias(done: Path) -> None:
+    """`jobs/serve.py models:/shop@live`."""
+    store, want = client(done), recommender_of(done)
+    with pytest.raises(UserError, match="run: models:/shop@live: "):
+        source_of("models:/shop@live", uri_of(done)).current()
+    source = store.get_model_version("shop", "1").source
+    second = store.create_model_version("shop", source)
+    names = []
+    for number in ("1", second.version):
+        store.set_registered_model_alias("shop", "live", number)
+        names.append(source_of("models:/shop@live", uri_of(done)).current().name)
+    store.delete_model_version("shop", second.version)
+    assert names == ["shop/1", "shop/2"]
+    got = source_of("models:/shop/1", uri_of(done)).current().load()
+    pd.testing.assert_frame_equal(got.recommend(k=7), want.recommend(k=7), atol=1e-6)
+    with pytest.raises(UserError, match="run: models:/shop/7: "):
+        source_of("models:/shop/7", uri_of(done)).current()

@@ -14,7 +14,7 @@ GROUPS = 9
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
-    """Training pairs int64 [E] of U users and N items, and the groups of the items."""
+    """Training pairs int32 [E], sorted, of U users and N items, and the groups of the items."""
 
     user: Tensor
     item: Tensor
@@ -48,9 +48,8 @@ def synthetic_pairs(
         keys = torch.unique(torch.cat([keys, drawn]))
     keys = keys[torch.randperm(len(keys), generator=rng, device=device)[:n_pairs]].sort().values
     group = (torch.rand(n_items, generator=rng, device=device).square() * n_groups).long()
-    return Pairs(
-        keys // n_items, keys % n_items, n_users, n_items, torch.arange(n_items, device=device), group, n_groups
-    )
+    user, item = (keys // n_items).int(), (keys % n_items).int()
+    return Pairs(user, item, n_users, n_items, torch.arange(n_items, device=device), group, n_groups)
 
 
 def unit_rows(rows: int, d: int, seed: int, device: str = "cpu") -> Tensor:

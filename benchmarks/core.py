@@ -61,7 +61,7 @@ class Problem:
         """The catalogue of seed 0, its graph and its sampler."""
         pairs = synthetic_pairs(size.users, size.items, size.pairs, device=device.type)
         graph = build_graph(pairs.user, pairs.item, size.users, size.items)
-        known = Csr.of(pairs.user, pairs.item, size.users).to("cpu")
+        known, by_item = graph.items_of_users.to("cpu"), graph.users_of_items.to("cpu")
         sampler = BatchSampler(
             pairs.user.cpu(),
             pairs.item.cpu(),
@@ -70,6 +70,7 @@ class Problem:
             negatives=min(NEGATIVES, size.items),
             shared=True,
             known=known,
+            users_of_items=by_item,
             seed=0,
         )
         return cls(size, device, pairs, graph, known, sampler, comm or Comm())

@@ -11,7 +11,6 @@ from torch import Tensor
 from benchmarks.catalogue import Pairs, unit_rows
 from bifair_dist.bilevel.membership import Membership
 from bifair_dist.bilevel.step import BilevelStep
-from bifair_dist.csr import Csr
 from bifair_dist.model.graph import build_graph
 from bifair_dist.model.projector import init_theta, widths
 from bifair_dist.parallel.comm import Comm, shard_rows
@@ -25,13 +24,13 @@ from bifair_dist.training.steps import State, build_step
 def make_problem(pairs: Pairs, settings: TrainSettings, comm: Comm, device: torch.device | None = None) -> Problem:
     """As `bifair_dist.training.problem.load_problem`, from pairs in memory."""
     device = device or torch.device("cpu")
-    graph = build_graph(pairs.user, pairs.item, pairs.n_users, pairs.n_items, DTYPES[settings.model.dtype]).to(device)
-    model = make_model(settings, graph, comm)
-    known = Csr.of(pairs.user, pairs.item, pairs.n_users) if settings.model.exclude_known else None
+    graph = build_graph(pairs.user, pairs.item, pairs.n_users, pairs.n_items, DTYPES[settings.model.dtype])
+    model = make_model(settings, graph.to(device), comm)
+    known = (graph.items_of_users, graph.users_of_items) if settings.model.exclude_known else (None, None)
     sampler = BatchSampler(
         pairs.user, pairs.item, pairs.n_items, batch_size=settings.training.batch, negatives=settings.model.negatives,
-        shared=settings.model.negative_sampling == "shared", known=known, seed=settings.training.seed,
-        rank=comm.rank, workers=comm.size,
+        shared=settings.model.negative_sampling == "shared", known=known[0], users_of_items=known[1],
+        seed=settings.training.seed, rank=comm.rank, workers=comm.size,
     )  # fmt: skip
     membership = None
     if settings.training.balances:

@@ -27,15 +27,16 @@ FORMAT_VERSION = 1
 SPLITS = ("train", "valid", "test")
 
 Index = npt.NDArray[np.int64]
+Pairs = npt.NDArray[np.signedinteger[Any]]
 Strings = npt.NDArray[np.object_]
 
 
 @dataclass(frozen=True, slots=True)
 class Interactions:
-    """E user-item pairs of one split: internal indices, sorted by (user, item), no duplicates."""
+    """E user-item pairs of one split: indices, sorted by (user, item), no duplicates; int32 where they were read."""
 
-    user: Index
-    item: Index
+    user: Pairs
+    item: Pairs
 
     def __len__(self) -> int:
         return len(self.user)
@@ -183,11 +184,38 @@ def _to_index(column: pa.ChunkedArray, ids: pa.Array, path: Path) -> Index:
 
 
 def _read_interactions(path: Path, user_ids: pa.Array, item_ids: pa.Array) -> Interactions:
-    table = _read_parquet(path, ["user_id", "item_id"])
-    user, item = _to_index(table["user_id"], user_ids, path), _to_index(table["item_id"], item_ids, path)
-    if np.any(np.diff(user * len(item_ids) + item) <= 0):
-        raise UserError(f"{path}: pairs are not sorted by user and item, or occur twice; prepare the dataset again")
+    """A row group at a time, so that the ids of few pairs are in memory."""
+    table = _open(path)
+    n = table.metadata.num_rows
+    user, item, at, last = np.empty(n, np.int32), np.empty(n, np.int32), 0, np.int64(-1)
+    for group in range(table.num_row_groups):
+        rows = _row_group(table, group, path)
+        users, items = _to_index(rows["user_id"], user_ids, path), _to_index(rows["item_id"], item_ids, path)
+        keys = users * len(item_ids) + items
+        if np.any(np.diff(keys, prepend=last) <= 0):
+            raise UserError(f"{path}: pairs are not sorted by user and item, or occur twice; prepare the dataset again")
+        user[at : at + len(users)], item[at : at + len(users)] = users, items
+        at, last = at + len(users), keys[-1] if len(keys) else last
     return Interactions(user, item)
+
+
+def _open(path: Path) -> pq.ParquetFile:
+    if not path.is_file():
+        raise UserError(f"{path}: file is missing; prepare the dataset again")
+    try:
+        return pq.ParquetFile(path, read_dictionary=["user_id", "item_id"])
+    except (pa.ArrowException, OSError) as error:
+        raise UserError(f"{path}: cannot be read ({str(error).splitlines()[0]})") from error
+
+
+def _row_group(table: pq.ParquetFile, group: int, path: Path) -> pa.Table:
+    try:
+        found = table.read_row_group(group, columns=["user_id", "item_id"])
+        if found.num_columns != 2:
+            raise KeyError("user_id or item_id is missing")
+        return found
+    except (pa.ArrowException, KeyError, OSError) as error:
+        raise UserError(f"{path}: cannot be read ({str(error).splitlines()[0]})") from error
 
 
 def _read_group(path: Path, name: str, about: dict[str, Any], user_ids: pa.Array, item_ids: pa.Array) -> GroupTable:

@@ -45,18 +45,31 @@ class Graph:
         """E, each interaction once."""
         return self.forward.values().numel()
 
+    @property
+    def items_of_users(self) -> Csr:
+        """The rows of R, in the graph's own memory."""
+        return Csr(self.forward.crow_indices(), self.forward.col_indices())
+
+    @property
+    def users_of_items(self) -> Csr:
+        """The rows of its transpose, likewise."""
+        return Csr(self.backward.crow_indices(), self.backward.col_indices())
+
     def to(self, device: torch.device) -> Graph:
         """The graph on another device."""
         return Graph(*(t.to(device) for t in (self.forward, self.backward, self.user_degree, self.item_degree)))
 
 
 def build_graph(user: Tensor, item: Tensor, n_users: int, n_items: int, dtype: torch.dtype = torch.float32) -> Graph:
-    """Graph of the pairs (user[e], item[e]), int64 [E]; duplicates count once.
+    """Graph of the pairs (user[e], item[e]), int64 or int32 [E]; duplicates count once.
 
-    Indices are stored as int32 where they fit: half the bytes to read in a product that is bound by memory.
+    Indices are stored as int32 where they fit: half the bytes to read in a product that is bound by memory. `item` as
+    int32 is not copied where the pairs are sorted by user and item.
     """
     small = torch.int32 if max(user.numel(), n_users, n_items) < 2**31 - 1 else torch.int64
-    users, items = Csr.of(user, item, n_users), Csr.of(item, user, n_items)
+    users = Csr.over(user, item, n_users)
+    users = Csr(users.indptr, users.columns.to(small))
+    items = users.transposed(n_items)
     ones = torch.ones(users.columns.numel(), dtype=dtype, device=user.device)
 
     def matrix(rows: Csr, n_rows: int, n_columns: int) -> Tensor:

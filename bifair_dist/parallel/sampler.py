@@ -31,11 +31,11 @@ def slices_of(size: int, workers: int) -> tuple[tuple[int, int], ...]:
 
 
 class BatchSampler:
-    """Batches of the pairs (user, item), in a fresh order each epoch, with uniform negatives.
+    """Batches of the pairs (user, item), int64 or int32, in a fresh order each epoch, with uniform negatives.
 
     `shared`: one pool of `negatives` distinct items for the whole batch; otherwise that many draws for each example.
-    `known` (the items of each user in training, or None) masks the negatives among them. `stream` keeps two samplers
-    of one run apart.
+    `known` (the items of each user in training, or None) masks the negatives among them; `users_of_items` is the same
+    by item, made here where it is not given. `stream` keeps two samplers of one run apart.
     """
 
     def __init__(
@@ -48,6 +48,7 @@ class BatchSampler:
         negatives: int,
         shared: bool,
         known: Csr | None,
+        users_of_items: Csr | None = None,
         seed: int,
         stream: str = "train",
         rank: int = 0,
@@ -55,11 +56,11 @@ class BatchSampler:
     ) -> None:
         self.user, self.item, self.n_items = user, item, n_items
         self.batch_size, self.negatives, self.shared = batch_size, negatives, shared
-        self.known_pairs = known
+        self.known_pairs, self.users_of_items = known, users_of_items
         self.known, self._slot = known, torch.empty(0, dtype=torch.int64)
         if shared and known is not None:
             # A pool is looked up by item: 256 items have far fewer pairs than the users of 4,096 examples.
-            self.known = known.transposed(n_items)
+            self.known = users_of_items if users_of_items is not None else known.transposed(n_items)
             self._slot = torch.full((known.indptr.numel() - 1,), -1)  # of a user: an example of its, -1 between calls
         self.key = (seed, stream)
         self.rank, self.workers = rank, workers
@@ -75,7 +76,7 @@ class BatchSampler:
         n_pairs = self.user.numel()
         places = torch.arange(step * self.batch_size, min((step + 1) * self.batch_size, n_pairs))
         chosen = permuted(places, n_pairs, key_of(*self.key, "order", epoch))
-        users, positives = self.user[chosen], self.item[chosen]
+        users, positives = self.user[chosen].long(), self.item[chosen].long()
         key = key_of(*self.key, "negatives", epoch, step)
         if self.shared:
             negatives = permuted(torch.arange(min(self.negatives, self.n_items)), self.n_items, key)

@@ -3,7 +3,7 @@
 Counted in the code of the step and checked with a tracker of live tensors (W = 1 and 2, users that follow and frozen
 ones, pooling on either side, both hypergradients); batch-sized tensors are always counted as at the loss.
 
-    set-up       sorting the pairs by user and by item
+    set-up       sorting the pairs by item, a block of them at a time
     pooling      rows packed by columns, sent, pooled, and back
     forward      rows, overwritten by LeakyReLU; layers, their sum, a product, two scaled copies
     weights      the Gram matrix's backward passes: the forward's rows stay for the next group, one gradient on top
@@ -23,6 +23,8 @@ from bifair_dist.cost.cached import COLUMNS, WIDE, Nodes, features, rows_of_z
 from bifair_dist.cost.work import Work, ceil_div
 
 Counts = dict[str, int]
+SORTED = 1 << 25
+"""Pairs that are sorted at a time: `BLOCK` of bifair_dist/csr.py, which a plan does not import (it needs torch)."""
 
 
 def sizes(work: Work) -> Counts:
@@ -47,7 +49,7 @@ def sizes(work: Work) -> Counts:
         "batch rows": s * rows * work.k,
         "scores": s * b * (work.negatives + 1),
         "projector": s * work.theta,
-        "pairs": 8 * work.n_pairs,
+        "pairs": 8 * min(work.n_pairs, SORTED),
     }
 
 
@@ -62,7 +64,7 @@ def moments(work: Work) -> dict[str, Counts]:
     first = {"pooled users": 1} if work.follow and work.pools_first else {}  # saved for the gradient of W1
     so_far = int(work.second_order)  # g_Z, to which the perturbed passes are added
     found: dict[str, Counts] = {
-        "set-up": {"pairs": 4},
+        "set-up": {"pairs": 5},
         "forward": {"item rows": 1, "user rows": 1, **layers, **first},
     }
     if work.follow:
@@ -90,7 +92,7 @@ def _moments_of_ids(work: Work, batch: Counts) -> dict[str, Counts]:
         return {"item columns": count, "user columns": count}
 
     return {
-        "set-up": {"pairs": 4},
+        "set-up": {"pairs": 5},
         "forward": {**nodes(spread + sent), **batch},
         "E": {**nodes(1 + work.own_rows + spread), **batch},
         "Z": {"Z": 1, **nodes(1 + sent)},
@@ -117,7 +119,7 @@ def _sizes_of_cached(work: Work, b: int, rows: int) -> Counts:
         "batch rows": s * rows * work.k,
         "scores": s * b * (work.negatives + 1),
         "projector": s * work.theta,
-        "pairs": 8 * work.n_pairs,
+        "pairs": 8 * min(work.n_pairs, SORTED),
     }
 
 
@@ -126,7 +128,7 @@ def _moments_of_cached(work: Work, batch: Counts) -> dict[str, Counts]:
     step = {"inputs": 2, "nodes' hidden rows": 8 if second else 3, "fit": 4, "all workers' nodes": 2, **batch}
     moved = int(work.follow and work.train_z)
     found: dict[str, Counts] = {
-        "set-up": {"pairs": 4},
+        "set-up": {"pairs": 5},
         "step": {"touched rows": 5 * work.train_z, **step},
         "propagation": {
             "cached pass": 1,

@@ -52,7 +52,7 @@ def all_parts(work: Work, hardware: Hardware) -> list[Part]:
     """The parts of a worker of a training on this hardware, the process itself included."""
     context = [Part("CUDA context", CONTEXT)] if hardware.is_gpu else []
     return [
-        *parts(work, keeps=not hardware.is_gpu),
+        *parts(work, keeps=not hardware.is_gpu, gpu=hardware.is_gpu),
         *context,
         tables(work),
         Part("Python, torch and imports", BASE, True),

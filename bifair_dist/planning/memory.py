@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from bifair_dist.cost.work import Work
+from bifair_dist.cost.work import Work, ceil_div
 from bifair_dist.planning.blocks import Counts, moments, sizes
 
 MIB = 2**20
@@ -61,10 +61,10 @@ class Part:
     host: bool = False
 
 
-def parts(work: Work, *, keeps: bool = False) -> list[Part]:
+def parts(work: Work, *, keeps: bool = False, gpu: bool = False) -> list[Part]:
     """Parts of a worker's memory at the peak of a step, set-up included; what the settings leave out is absent.
 
-    `keeps`: whether the allocator keeps freed blocks, as glibc does on the CPU.
+    `keeps`: whether the allocator keeps freed blocks, as glibc does on the CPU. `gpu`: whether the graph is on one.
     """
     one, alive = sizes(work), _widest(work, keeps)
     passing: Counts = {}
@@ -81,12 +81,18 @@ def parts(work: Work, *, keeps: bool = False) -> list[Part]:
         Part("users' fixed inputs", 0 if work.follow else one["fixed inputs"]),
         *(_cache(work, one) if work.interval else []),
         Part("graph", (8 + work.element) * work.n_pairs + (4 + work.element) * (work.n_items + work.n_users)),
-        Part("pairs, known items and order", 32 * work.n_pairs + 8 * work.n_users, True),
+        Part("pairs and known items", _pairs(work, gpu), True),
         *(Part(kind, n_bytes, kind == PARTS["pairs"]) for kind, n_bytes in passing.items()),
         Part("projector", 10 * one["projector"]),
         Part("freed, kept by glibc", _kept(work, alive) if keeps else 0),
     ]
     return [part for part in found if part.n_bytes]
+
+
+def _pairs(work: Work, gpu: bool) -> int:
+    """The pairs in order, int32, and what users have by user and by item. On the CPU the graph's own are these."""
+    own = 8 + 4 * work.masked if gpu else 4
+    return own * work.n_pairs + 8 * work.n_users * (work.masked and work.shared)
 
 
 def _cache(work: Work, one: Counts) -> list[Part]:
@@ -126,8 +132,12 @@ def _kept(work: Work, alive: Counts) -> int:
 
 
 def tables(work: Work) -> Part:
-    """Ids, titles and held-out pairs that every worker of a training reads beside its rows; ids and titles guessed."""
-    return Part("ids, titles, evaluation", TEXT * (2 * work.n_items + work.n_users) + 2 * 8 * work.n_pairs, True)
+    """Ids, titles and the evaluation's pairs of a worker's own items; ids and titles guessed.
+
+    The pairs twice (at test time those of validation are among them), and as much again while the second is made.
+    """
+    texts, pairs = TEXT * (2 * work.n_items + work.n_users), 24 * ceil_div(work.n_pairs, work.workers)
+    return Part("ids, titles, evaluation", texts + pairs + 16 * work.n_users, True)
 
 
 def total(found: list[Part], *, host: bool | None = None) -> int:

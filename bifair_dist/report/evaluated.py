@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -95,7 +96,7 @@ def _notes(
     missing = int((~torch.isin(asked, users)).sum())
     if missing:
         notes.append(f"{missing:,} of {len(asked):,} users have no list: nothing found for them")
-    train = torch.from_numpy(dataset.train.user * dataset.n_items + dataset.train.item)
+    train = torch.from_numpy(dataset.train.user.astype(np.int64) * dataset.n_items + dataset.train.item)
     listed = (users.unsqueeze(1) * dataset.n_items + items)[items >= 0]
     known = int(torch.isin(listed, train).sum())
     if known:

@@ -16,7 +16,7 @@ from bifair_dist.evaluation.metrics import EvaluationResult, evaluate
 from bifair_dist.evaluation.ranking import full_ranking
 from bifair_dist.model.backbone import Backbone
 from bifair_dist.model.projector import Theta
-from bifair_dist.parallel.comm import Comm
+from bifair_dist.parallel.comm import Comm, row_range
 from bifair_dist.runs.summary import Summary
 
 Split = Literal["valid", "test"]
@@ -44,7 +44,9 @@ class Evaluator:
         self.dataset, self.comm, self.k = dataset, comm, k
         train, valid, test = dataset.train, dataset.valid, dataset.test
         n = dataset.n_users
-        self.known = {"valid": pairs_of(n, train), "test": pairs_of(n, train, valid)}
+        # A worker ranks its own items for all users, and so needs what they have of these alone.
+        own = row_range(dataset.n_items, comm.size, comm.rank)
+        self.known = {"valid": pairs_of(n, train, items=own), "test": pairs_of(n, train, valid, items=own)}
         self.wanted = {"valid": pairs_of(n, valid), "test": pairs_of(n, test)}
         self.groups = [
             GroupMembership(
@@ -78,8 +80,12 @@ class Evaluator:
         return Evaluation(result, result.to_summary(), mine, items, scores)
 
 
-def pairs_of(n_users: int, *splits: Interactions) -> Csr:
-    """Items by user over the splits together, none where there are none."""
-    none = np.empty(0, np.int64)
-    user, item = (np.concatenate([none, *(getattr(s, name) for s in splits)]) for name in ("user", "item"))
-    return Csr.of(torch.from_numpy(user), torch.from_numpy(item), n_users)
+def pairs_of(n_users: int, *splits: Interactions, items: tuple[int, int] | None = None) -> Csr:
+    """Items by user over the splits together, none where there are none; of the items in a range where one is given."""
+    none = np.empty(0, np.int32)
+    user, item = [none], [none]
+    for split in splits:
+        here = slice(None) if items is None else (split.item >= items[0]) & (split.item < items[1])
+        user.append(split.user[here])
+        item.append(split.item[here])
+    return Csr.over(torch.from_numpy(np.concatenate(user)), torch.from_numpy(np.concatenate(item)), n_users)

@@ -40,7 +40,8 @@ class Folds:
         generator = counter_generator(settings.training.seed, "folds", epoch // folds)
         held_out = deal(self.strata, folds, generator) == epoch % folds
         inner = (self.user[~held_out], self.item[~held_out])
-        make = partial(sampler_of, settings, problem.dataset, problem.comm, problem.sampler.known_pairs)
+        known = (problem.sampler.known_pairs, problem.sampler.users_of_items)
+        make = partial(sampler_of, settings, problem.dataset, problem.comm, known)
         model = backbone_on(settings, problem.dataset, problem.comm, problem.device, *inner)
         if self.fixed_from is not None:
             assert isinstance(model, AlphaRec)

@@ -113,8 +113,10 @@ def load_problem(settings: TrainSettings, comm: Comm, device: torch.device) -> P
     dataset = read_dataset(settings.data.dataset, verify=comm.rank == 0)
     check_fits(settings, dataset, comm.size)
     user, item = torch.from_numpy(dataset.train.user), torch.from_numpy(dataset.train.item)
-    known = Csr.of(user, item, dataset.n_users) if settings.model.exclude_known else None
-    model = backbone_on(settings, dataset, comm, device, user, item)
+    graph = build_graph(user, item, dataset.n_users, dataset.n_items, DTYPES[settings.model.dtype])
+    # On the CPU what is known is the graph's own memory.
+    known = (graph.items_of_users, graph.users_of_items) if settings.model.exclude_known else (None, None)
+    model = make_model(settings, graph.to(device), comm)
     return Problem(
         settings=settings,
         dataset=dataset,
@@ -131,20 +133,26 @@ def load_problem(settings: TrainSettings, comm: Comm, device: torch.device) -> P
 def backbone_on(
     settings: TrainSettings, dataset: Dataset, comm: Comm, device: torch.device, user: Tensor, item: Tensor
 ) -> Backbone:
-    """The recommender that the method trains, on the graph of the pairs (user, item), int64 [E]."""
+    """The recommender that the method trains, on the graph of the pairs (user, item), [E]."""
     graph = build_graph(user, item, dataset.n_users, dataset.n_items, DTYPES[settings.model.dtype])
     return make_model(settings, graph.to(device), comm)
 
 
 def sampler_of(
-    settings: TrainSettings, dataset: Dataset, comm: Comm, known: Csr | None, user: Tensor, item: Tensor, stream: str
+    settings: TrainSettings,
+    dataset: Dataset,
+    comm: Comm,
+    known: tuple[Csr | None, Csr | None],
+    user: Tensor,
+    item: Tensor,
+    stream: str,
 ) -> BatchSampler:
-    """Batches of the pairs (user, item), int64 [E]; `known` and `stream` as `BatchSampler` has them."""
+    """Batches of the pairs (user, item) [E]; `known` (by user, by item) and `stream` as `BatchSampler` has them."""
     training, model = settings.training, settings.model
     return BatchSampler(
         user, item, dataset.n_items, batch_size=training.batch, negatives=min(model.negatives, dataset.n_items),
-        shared=model.negative_sampling == "shared", known=known, seed=training.seed, stream=stream,
-        rank=comm.rank, workers=comm.size,
+        shared=model.negative_sampling == "shared", known=known[0], users_of_items=known[1], seed=training.seed,
+        stream=stream, rank=comm.rank, workers=comm.size,
     )  # fmt: skip
 
 

@@ -44,7 +44,7 @@ def test_round_trip(folder: Path) -> None:
         dataset.manifest["counts"]["items"],
     )
     for split in (dataset.train, dataset.valid, dataset.test):
-        assert split.user.dtype == split.item.dtype == np.int64
+        assert split.user.dtype == split.item.dtype == np.int32
     assert set(dataset.train.user) == set(range(dataset.n_users))
     genre = dataset.groups["genre"]
     for label in genre.labels[:2]:

@@ -13,8 +13,10 @@ import pytest
 from bifair_dist.cost.cached import flops_of, refresh_flops, rows_of_z, traffic_of
 from bifair_dist.cost.seconds import mean_step, step_seconds
 from bifair_dist.cost.work import Sizes, Work
+from bifair_dist.csr import BLOCK
 from bifair_dist.hardware import PROFILES, Hardware
-from bifair_dist.planning.fit import cures
+from bifair_dist.planning.blocks import SORTED
+from bifair_dist.planning.fit import cures, fits, need
 from bifair_dist.planning.memory import parts
 from bifair_dist.planning.settings import TrainPlanSettings
 from bifair_dist.planning.text import plan
@@ -129,6 +131,15 @@ def test_auto_takes_cached_where_the_plan_finds_it_three_times_as_fast(hardware:
         assert (settled.model.propagation == "cached") == (full / cached >= 3), n
         assert line.startswith(f"model.propagation auto: {settled.model.propagation} (on {hardware.name} a step")
     assert taken == {"full", "cached"}
+
+
+def test_a_billion_pairs_are_below_16_gib_of_host_memory() -> None:
+    """10 M items, 64 workers; and an epoch below an hour with batches of 16,384: a step waits for its launches."""
+    sizes = Sizes(items=10**7, users=2 * 10**6, pairs=10**9, width=1024, groups=8)
+    one = work(sizes, 64, training__batch=16384)
+    assert need(one, H100).host < 16 * 2**30 and fits(need(one, H100), H100, 64)
+    assert sum(mean_step(one, H100).values()) * one.steps < 3600
+    assert SORTED == BLOCK
 
 
 @pytest.mark.parametrize(

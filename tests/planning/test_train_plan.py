@@ -93,7 +93,7 @@ def test_linear_in_items() -> None:
     for name in found[0]:
         assert found[2][name] - found[1][name] == found[1][name] - found[0][name] >= 0, name
     assert found[1]["Z"] == 2 * found[0]["Z"] == 2 * 4 * 500_000 * 1024
-    for same in ("pairs, known items and order", "projector"):
+    for same in ("pairs and known items", "projector"):
         assert found[0][same] == found[2][same]
     flops = [step_flops(work(sizes=replace(SIZES, items=n)), 1) for n in (1_000_000, 2_000_000, 3_000_000)]
     assert flops[2] - flops[1] == flops[1] - flops[0] > 0
@@ -111,7 +111,7 @@ def test_what_shrinks_with_workers_and_what_does_not() -> None:
     whole, part = memory(1), memory(4)
     for name in ("Z", "Adam's two moments of Z", "gradient of Z", "hypergradient buffer"):
         assert part[name] == whole[name] / 4
-    for name in ("graph", "pairs, known items and order", "projector"):
+    for name in ("graph", "pairs and known items", "projector"):
         assert part[name] == whole[name]
     assert sum(part.values()) < sum(whole.values()) / 3
 

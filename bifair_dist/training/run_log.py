@@ -1,8 +1,9 @@
-"""Where a run's news goes: lines for a person, `history.jsonl` for a program, MLflow, the launcher's own report."""
+"""Where a run's news goes: lines for a person, `history.jsonl` for a program, MLflow, Ray's gauges, the launcher."""
 
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from bifair_dist.runs import Metrics, Run, Validation, flat_numbers
 from bifair_dist.runs.figures import by_group, final_figures, headline_figures, live_figures
 from bifair_dist.runs.text import evaluation_line
 from bifair_dist.tracking import Tracker
+from bifair_dist.training.gauges import Gauges
 from bifair_dist.training.phases import Phase
 from bifair_dist.training.problem import Problem
 from bifair_dist.training.watch import Watch
@@ -32,7 +34,9 @@ class RunLog:
         self.fence = fence
         self.phase_start, self.first_epoch = time.monotonic(), 0
         self.labels: dict[str, tuple[str, ...]] = {}
-        self._watch = Watch()
+        self._watch, self._gauges = Watch(), Gauges(folder.name)
+        self._steps_per_epoch = 0
+        self._sent: Counter[str] = Counter()
 
     def resume(self, step: int) -> None:
         """Forget validations after `step` steps of the run: they come again, and each is recorded once."""
@@ -49,16 +53,18 @@ class RunLog:
             if self.echo:
                 print(line, flush=True)
 
-    def begin(self, phase: Phase, problem: Problem, first_epoch: int = 0) -> None:
-        """Announce a phase, which starts at `first_epoch` (from 0)."""
+    def begin(self, phase: Phase, problem: Problem, first_epoch: int = 0, step: int = 0) -> None:
+        """Announce a phase, which starts at `first_epoch` (from 0) after `step` steps of the run."""
         what = " and ".join(n for n, moves in (("projector", phase.train_theta), ("Z", phase.train_z)) if moves)
         balance = problem.settings.balance
         self.labels = {name: table.labels for name, table in problem.dataset.groups.items()}
         starting = "from" if balance.adapt and 0 < balance.fairness_strength < 1 else "at"
         fair = f"{balance.rule} over {balance.group} {starting} {balance.fairness_strength:g}"
         loss = fair if phase.fair else "plain loss"
-        steps = problem.sampler.steps_per_epoch
+        steps = self._steps_per_epoch = problem.sampler.steps_per_epoch
+        self._sent = problem.comm.sent
         self.phase_start, self.first_epoch = time.monotonic(), first_epoch
+        self._gauges.begin(step, self._sent.total())
         self.say(f"\nphase {phase.name}: {what}, {loss}, at most {phase.epochs} epochs of {steps} steps")
 
     def end(self, metrics: Metrics, group: str, step: int) -> None:
@@ -87,6 +93,7 @@ class RunLog:
             self.fence()
             self.run.append_validation(validation)
             self.tracker.metrics(live_figures(validation, self.labels), validation.step)
+            self._gauges.set(validation, self.labels, self._steps_per_epoch, self._sent.total())
             epochs = validation.epochs - self.first_epoch
             left = time_left(validation.epoch - self.first_epoch, epochs, time.monotonic() - self.phase_start)
             self.say(

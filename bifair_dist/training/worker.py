@@ -97,7 +97,7 @@ def _train(settings: TrainSettings, worker: Worker, comm: Comm, log: RunLog, att
             at.before = _measure(problem, state, evaluator, log)
             if comm.rank == 0:
                 write_projector(folder / BEFORE, state.theta)
-        log.begin(phase, problem, at.epoch)
+        log.begin(phase, problem, at.epoch, at.total)
         trainer.run(phase, saved)
         saved = None
         trainer.next_phase()

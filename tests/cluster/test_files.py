@@ -20,6 +20,7 @@ from bifair_dist.errors import UserError
 from bifair_dist.planning.settings import TrainPlanSettings
 from bifair_dist.planning.text import named as named_profile
 from bifair_dist.report.evaluate_settings import EvaluateSettings
+from bifair_dist.serving.service_settings import ServeSettings
 from bifair_dist.serving.settings import RecommendSettings
 from bifair_dist.settings import Settings
 from bifair_dist.study.settings import StudySettings
@@ -35,6 +36,7 @@ SETTINGS: dict[str, Settings] = {
     "jobs/tune.py": TuneSettings(),
     "jobs/evaluate.py": EvaluateSettings(),
     "jobs/recommend.py": RecommendSettings(),
+    "jobs/serve.py": ServeSettings(),
     "jobs/benchmark.py": BenchmarkSettings(),
     "jobs/study.py": StudySettings(),
 }
@@ -67,7 +69,8 @@ def check(job: str, arguments: list[str]) -> None:
     if job == "jobs/train.py" and "--plan" in arguments:
         parse(TrainPlanSettings(), named_profile(words))
     elif job in SETTINGS:
-        parse(SETTINGS[job], words)
+        named_first = job == "jobs/serve.py"  # the run may stand before the settings
+        parse(SETTINGS[job], words[1:] if named_first and not words[0].startswith("-") else words)
     elif job == "jobs/prepare.py":
         runpy.run_path(str(ROOT / job))["_parser"]().parse_args(arguments)
 
@@ -133,7 +136,7 @@ def test_images_have_no_registry_host() -> None:
     images = [stage.split()[0] for stage in stages]
     for file in CLUSTER.glob("*.yaml"):
         images += re.findall(r"^\s*(?:- )?image: (\S+)", file.read_text(), flags=re.MULTILINE)
-    assert len(images) == 7
+    assert len(images) == 9
     for image in images:
         first, *rest = image.split("/")
         assert not rest or not re.search(r"[.:]|^localhost$", first), image

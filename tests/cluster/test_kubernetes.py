@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import json
 import re
 import shlex
@@ -15,10 +16,13 @@ import pytest
 import yaml
 
 from bifair_dist.command_line import parse
+from bifair_dist.serving.service_settings import ServeSettings
+from bifair_dist.settings import override
 from bifair_dist.training.settings import TrainSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted((ROOT / "cluster").glob("kuberay-*.yaml"))
+CLUSTERS = ("cluster", "job", "service")
 SCHEMA = json.loads((Path(__file__).parent / "kuberay_schema.json").read_text())
 
 
@@ -29,7 +33,7 @@ def read(name: str) -> dict[str, Any]:
 
 def cluster_spec(name: str) -> dict[str, Any]:
     spec = read(name)["spec"]
-    return dict(spec.get("rayClusterSpec", spec))
+    return dict(spec.get("rayClusterSpec") or spec.get("rayClusterConfig") or spec)
 
 
 def pods(name: str) -> list[dict[str, Any]]:
@@ -43,10 +47,11 @@ def train_settings() -> TrainSettings:
     return parse(TrainSettings(), arguments)
 
 
-def test_there_are_three_files() -> None:
+def test_there_are_four_files() -> None:
     assert [read(f.stem.removeprefix("kuberay-"))["kind"] for f in FILES] == [
         "RayCluster",
         "RayJob",
+        "RayService",
         "PersistentVolumeClaim",
     ]
 
@@ -96,7 +101,7 @@ def test_a_retry_goes_on_with_the_run_on_the_shared_volume() -> None:
 def test_every_pod_sees_the_shared_claim() -> None:
     claim = read("storage")
     assert "ReadWriteMany" in claim["spec"]["accessModes"]
-    for name in ("cluster", "job"):
+    for name in CLUSTERS:
         for pod in pods(name):
             volumes = {volume["name"]: volume for volume in pod["volumes"]}
             (container,) = pod["containers"]
@@ -115,8 +120,32 @@ def test_the_workers_fit_the_gpu_group() -> None:
     assert cluster.workers * cluster.cpus_per_worker <= group["replicas"] * int(limits["cpu"])
 
 
+def test_the_service_is_one_that_serve_takes_and_fits_its_pods() -> None:
+    schema = pytest.importorskip("ray.serve.schema", exc_type=ImportError, reason="needs the extra serve")
+    config = yaml.safe_load(read("service")["spec"]["serveConfigV2"])
+    (application,) = config["applications"]
+    for kind, fields in (
+        (schema.ServeDeploySchema, config),
+        (schema.HTTPOptionsSchema, config["http_options"]),
+        (schema.LoggingConfig, config["logging_config"]),
+        (schema.ServeApplicationSchema, application),
+    ):
+        kind.model_validate(fields)
+        assert set(fields) <= set(kind.model_fields)  # Serve itself passes over a name that it does not know
+    module, _, name = application["import_path"].partition(":")
+    assert callable(getattr(importlib.import_module(module), name))
+    settings = override(ServeSettings(), application["args"])
+    assert Path(settings.run).is_relative_to("/shared")
+    (group,) = cluster_spec("service")["workerGroupSpecs"]
+    pods_cpus = int(group["template"]["spec"]["containers"][0]["resources"]["limits"]["cpu"])
+    assert settings.serve.replicas * settings.serve.threads <= group["replicas"] * pods_cpus
+    for pod in pods("service"):
+        ports = {port["name"]: port["containerPort"] for port in pod["containers"][0]["ports"]}
+        assert ports["serve"] == config["http_options"]["port"]
+
+
 def test_pods_are_not_root_and_clients_need_the_token() -> None:
-    for name in ("cluster", "job"):
+    for name in CLUSTERS:
         assert cluster_spec(name)["authOptions"] == {"mode": "token"}
         assert cluster_spec(name)["headGroupSpec"]["serviceType"] == "ClusterIP"
         for pod in pods(name):
@@ -131,5 +160,5 @@ def test_pods_are_not_root_and_clients_need_the_token() -> None:
 def test_ray_is_the_version_that_the_package_installs() -> None:
     wanted = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
     (pin,) = (re.sub(r"\.\*$", ".", name.split("==")[1]) for name in wanted if name.startswith("ray["))
-    for name in ("cluster", "job"):
+    for name in CLUSTERS:
         assert cluster_spec(name)["rayVersion"].startswith(pin)

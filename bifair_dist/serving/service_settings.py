@@ -19,7 +19,7 @@ class ServiceSettings(Settings):
     )
     host: str = setting(
         "127.0.0.1",
-        "address to listen on; 0.0.0.0: every network of the machine",
+        "address to listen on; that of a network card opens it to that network",
         why="nobody is asked for a password here; open it to others only behind a proxy that asks",
     )
     port: int = setting(8000, "port to listen on", why="Ray Serve's own", ge=1, le=65535)

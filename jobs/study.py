@@ -6,8 +6,8 @@
         --output /shared/studies
 
 Writes a study folder: report.html, tables.md, trials.parquet, figures; run folders lie in `runs` beside it and are
-shared between studies. The same command goes on after a cut. What a study file says: bifair_dist/study/definition.py;
-hours: the heads of the files in jobs/studies.
+shared between studies. The same command goes on after a cut. What a study file says:
+bifair_dist/experiments/definition.py; hours: the heads of the files in jobs/studies.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also runs where 
 
 from bifair_dist.command_line import parse
 from bifair_dist.errors import run_job
-from bifair_dist.study.settings import StudySettings
+from bifair_dist.experiments.settings import StudySettings
 
 
 def main() -> None:
     """Read the settings, then run the study."""
     settings = parse(StudySettings(), description=__doc__ or "")
-    from bifair_dist.study.study import run_study
+    from bifair_dist.experiments.study import run_study
 
     run_study(settings)
 

@@ -18,13 +18,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also runs where 
 
 from bifair_dist.command_line import parse
 from bifair_dist.errors import run_job
-from bifair_dist.tuning.settings import TuneSettings
+from bifair_dist.experiments.settings import TuneSettings
 
 
 def main() -> None:
     """Read the settings, then search."""
     settings = parse(TuneSettings(), description=__doc__ or "")
-    from bifair_dist.tuning.sweep import sweep
+    from bifair_dist.experiments.sweep import sweep
 
     sweep(settings)
 

@@ -16,7 +16,7 @@ LAYERS = (
     ("embedding",),
     ("training",),
     ("planning", "report", "serving"),
-    ("tuning", "study", "after_training"),
+    ("experiments", "after_training"),
     ("api",),
 )
 """From the bottom. Packages of one layer may use each other; those above it may not be used."""

@@ -5,7 +5,7 @@
 Hardware: 2 cores. Minutes: about 90 on steam for 16 trials; each trains from nothing, on the plain loss.
 """
 
-from bifair_dist.tuning.space import Choice, Range, Space
+from bifair_dist.experiments.space import Choice, Range, Space
 
 SPACE = Space(
     name="backbone",

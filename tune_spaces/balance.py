@@ -6,7 +6,7 @@ Hardware: 2 cores, two trials at a time. Minutes: about 60 on steam for 24 trial
 """
 
 from bifair_dist.bilevel.weights.registry import RULES
-from bifair_dist.tuning.space import Choice, Range, Space
+from bifair_dist.experiments.space import Choice, Range, Space
 
 SPACE = Space(
     name="balance",

@@ -5,7 +5,7 @@
 Hardware: 2 cores, two trials at a time. Minutes: about 60 on steam (3,370 users, 2,142 items) for 24 trials.
 """
 
-from bifair_dist.tuning.space import Range, Space
+from bifair_dist.experiments.space import Range, Space
 
 SPACE = Space(
     name="bifair_core",

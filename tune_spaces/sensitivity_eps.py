@@ -5,7 +5,7 @@
 Hardware: 2 cores, two trials at a time. Minutes: about 60 on steam for 5 points and 3 seeds.
 """
 
-from bifair_dist.tuning.space import Choice, Space
+from bifair_dist.experiments.space import Choice, Space
 
 SPACE = Space(
     name="sensitivity_eps",

@@ -5,7 +5,7 @@
 Hardware: 2 cores. Minutes: 4.
 """
 
-from bifair_dist.tuning.space import Range, Space
+from bifair_dist.experiments.space import Range, Space
 
 SPACE = Space(
     name="smoke",

@@ -17,15 +17,14 @@ from ray.autoscaler._private.util import prepare_config, validate_config
 from benchmarks.settings import BenchmarkSettings
 from bifair_dist.command_line import parse
 from bifair_dist.errors import UserError
+from bifair_dist.experiments.settings import StudySettings, TuneSettings
 from bifair_dist.planning.settings import TrainPlanSettings
 from bifair_dist.planning.text import named as named_profile
 from bifair_dist.report.evaluate_settings import EvaluateSettings
 from bifair_dist.serving.service_settings import ServeSettings
 from bifair_dist.serving.settings import RecommendSettings
 from bifair_dist.settings import Settings
-from bifair_dist.study.settings import StudySettings
 from bifair_dist.training.settings import TrainSettings
-from bifair_dist.tuning.settings import TuneSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 CLUSTER = ROOT / "cluster"

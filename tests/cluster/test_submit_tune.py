@@ -13,7 +13,7 @@ from test_submit import submitted, wait
 
 pytestmark = pytest.mark.slow
 SPACE = """
-from bifair_dist.tuning.space import Choice, Space
+from bifair_dist.experiments.space import Choice, Space
 
 SPACE = Space(name="two", about="two", domains={"bilevel.eta": Choice((1e-3, 1e-4))}, search="grid")
 """

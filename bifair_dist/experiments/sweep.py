@@ -9,6 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from bifair_dist.errors import UserError
+from bifair_dist.experiments import sweep_results as results
+from bifair_dist.experiments.objective import Baseline
+from bifair_dist.experiments.ray_lines import Lines
+from bifair_dist.experiments.ray_search import DRIVER_CPUS, at_once, param_space, scheduler, searcher
+from bifair_dist.experiments.ray_trial import figures, run_trial, settings_of, training_of
+from bifair_dist.experiments.settings import TuneSettings
+from bifair_dist.experiments.space import Space, load_space
+from bifair_dist.experiments.sweep_page import write_report
 from bifair_dist.runs import Run
 from bifair_dist.settings import flatten, override
 from bifair_dist.tracking import Tracker, close_tracker, open_tracker, tag_run
@@ -18,14 +26,6 @@ from bifair_dist.training.launch import train
 from bifair_dist.training.phases import phases_of
 from bifair_dist.training.run_folder import MAY_CHANGE
 from bifair_dist.training.settings import TrainSettings
-from bifair_dist.tuning import results
-from bifair_dist.tuning.objective import Baseline
-from bifair_dist.tuning.progress import Lines
-from bifair_dist.tuning.report import write_report
-from bifair_dist.tuning.search import DRIVER_CPUS, at_once, param_space, scheduler, searcher
-from bifair_dist.tuning.settings import TuneSettings
-from bifair_dist.tuning.space import Space, load_space
-from bifair_dist.tuning.trial import figures, run_trial, settings_of, training_of
 
 
 def sweep(settings: TuneSettings) -> Path:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from bifair_dist.tuning.results import Trial
-from bifair_dist.tuning.space import Choice, Space
+from bifair_dist.experiments.space import Choice, Space
+from bifair_dist.experiments.sweep_results import Trial
 
 FEWEST = 8
 """Trials below which the shares would say nothing."""

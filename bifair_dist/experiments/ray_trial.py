@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from bifair_dist.errors import UserError
+from bifair_dist.experiments.objective import Baseline, objective
+from bifair_dist.experiments.settings import TuneSettings
 from bifair_dist.runs import Run, Summary, best_so_far
 from bifair_dist.settings import override
 from bifair_dist.training.settings import TrainSettings
-from bifair_dist.tuning.objective import Baseline, objective
-from bifair_dist.tuning.settings import TuneSettings
 
 METRIC = "objective"
 FAILED = "failed.json"

@@ -1,6 +1,6 @@
 """One training of a study: what it is, where it lies, what it found.
 
-Started as a process of its own, `python -m bifair_dist.study.cell SETTINGS.yaml`, it trains.
+Started as a process of its own, `python -m bifair_dist.experiments.cell SETTINGS.yaml`, it trains.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bifair_dist.errors import run_job
+from bifair_dist.experiments.definition import Point
 from bifair_dist.runs import Run
 from bifair_dist.settings import load, override
-from bifair_dist.study.definition import Point
 from bifair_dist.training.identity import identity
 from bifair_dist.training.settings import TrainSettings
 

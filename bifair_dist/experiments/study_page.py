@@ -12,13 +12,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from bifair_dist.experiments.cell import file_name
+from bifair_dist.experiments.definition import Data, Study
+from bifair_dist.experiments.pareto import pareto_front
+from bifair_dist.experiments.table import MEASURES, Entry, moved, note, point_text, shown
 from bifair_dist.report.page import Markup, figure, table, with_ends, write_page
 from bifair_dist.report.svg import INK, LINES, drawn, svg, write_svg
 from bifair_dist.report.svg import figure as drawing
-from bifair_dist.study.cell import file_name
-from bifair_dist.study.definition import Data, Study
-from bifair_dist.study.results import MEASURES, Entry, moved, note, point_text, shown
-from bifair_dist.tuning.pareto import pareto_front
 
 
 def write_study_page(path: Path, study: Study, rows: Sequence[tuple[Data, str, list[Entry]]]) -> None:

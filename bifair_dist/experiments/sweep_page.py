@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from bifair_dist.experiments import sweep_plots as plots
+from bifair_dist.experiments.importance import importance
+from bifair_dist.experiments.objective import Baseline
+from bifair_dist.experiments.space import Space
+from bifair_dist.experiments.sweep_results import Trial
 from bifair_dist.report.page import figure, value, write_page
 from bifair_dist.runs.text import change
-from bifair_dist.tuning import plots
-from bifair_dist.tuning.importance import importance
-from bifair_dist.tuning.objective import Baseline
-from bifair_dist.tuning.results import Trial
-from bifair_dist.tuning.space import Space
 
 
 def write_report(

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from bifair_dist.errors import UserError
+from bifair_dist.experiments.ray_trial import METRIC
+from bifair_dist.experiments.settings import SweepSettings
+from bifair_dist.experiments.space import Choice, Range, Space
 from bifair_dist.training.settings import TrainSettings
-from bifair_dist.tuning.settings import SweepSettings
-from bifair_dist.tuning.space import Choice, Range, Space
-from bifair_dist.tuning.trial import METRIC
 
 DRIVER_CPUS = 0.01
 """What Ray sets aside for a trial's own process, which waits for its workers."""

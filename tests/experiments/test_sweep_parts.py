@@ -12,15 +12,15 @@ from hypothesis import strategies as st
 from small_runs import make_small, quick
 
 from bifair_dist.errors import UserError
+from bifair_dist.experiments.objective import Baseline, objective
+from bifair_dist.experiments.pareto import pareto_front
+from bifair_dist.experiments.ray_search import at_once, param_space
+from bifair_dist.experiments.ray_trial import settings_of
+from bifair_dist.experiments.space import FOLDER, Choice, Range, load_space
+from bifair_dist.experiments.sweep import baseline
+from bifair_dist.experiments.sweep_results import Trial, best_of, mark_front, same_point
 from bifair_dist.settings import override
 from bifair_dist.training.settings import TrainSettings
-from bifair_dist.tuning.objective import Baseline, objective
-from bifair_dist.tuning.pareto import pareto_front
-from bifair_dist.tuning.results import Trial, best_of, mark_front, same_point
-from bifair_dist.tuning.search import at_once, param_space
-from bifair_dist.tuning.space import FOLDER, Choice, Range, load_space
-from bifair_dist.tuning.sweep import baseline
-from bifair_dist.tuning.trial import settings_of
 
 SPACES = sorted(path.stem for path in FOLDER.glob("*.py"))
 BASE = Baseline(recall=0.5, cv=0.4, minimum=0.1)

@@ -11,13 +11,13 @@ from typing import Any
 
 import pandas as pd
 
+from bifair_dist.experiments.objective import Baseline, objective
+from bifair_dist.experiments.pareto import pareto_front
+from bifair_dist.experiments.ray_trial import FAILED, figures
 from bifair_dist.files import writing
 from bifair_dist.runs import Run, best_so_far
 from bifair_dist.settings import flatten, load, to_yaml
 from bifair_dist.training.settings import TrainSettings
-from bifair_dist.tuning.objective import Baseline, objective
-from bifair_dist.tuning.pareto import pareto_front
-from bifair_dist.tuning.trial import FAILED, figures
 
 MEASURES = ("recall", "cv", "minimum")
 

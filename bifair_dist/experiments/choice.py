@@ -1,15 +1,15 @@
 """Which of a method's points goes on to all seeds: decided on validation, by the first seed.
 
 A method on the plain loss is judged by recall alone. One that balances groups is judged as in a sweep
-(tuning/objective.py): the least CV where recall and NDCG both keep their share of the reference's.
+(experiments/objective.py): the least CV where recall and NDCG both keep their share of the reference's.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bifair_dist.study.cell import Cell, Figures
-from bifair_dist.tuning.objective import Baseline, objective
+from bifair_dist.experiments.cell import Cell, Figures
+from bifair_dist.experiments.objective import Baseline, objective
 
 
 def judged(found: Figures, reference: Figures, keep: float) -> float:

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from bifair_dist.experiments.objective import Baseline
+from bifair_dist.experiments.space import Choice, Range, Space
+from bifair_dist.experiments.sweep_results import Trial
 from bifair_dist.report.svg import BLUE, GREEN, GREY, ORANGE, drawn, figure, svg
-from bifair_dist.tuning.objective import Baseline
-from bifair_dist.tuning.results import Trial
-from bifair_dist.tuning.space import Choice, Range, Space
 
 
 @drawn

@@ -14,14 +14,14 @@ from pathlib import Path
 
 from bifair_dist.data.dataset import Dataset, read_dataset
 from bifair_dist.errors import UserError
+from bifair_dist.experiments.cell import Cell, placed
+from bifair_dist.experiments.choice import choose
+from bifair_dist.experiments.definition import Data, Method, Point, Study, read_study
+from bifair_dist.experiments.local import Runner
+from bifair_dist.experiments.settings import StudySettings
+from bifair_dist.experiments.study_page import write_study_page
+from bifair_dist.experiments.table import Entry, entries_of, markdown, write_trials
 from bifair_dist.settings import override
-from bifair_dist.study.cell import Cell, placed
-from bifair_dist.study.choice import choose
-from bifair_dist.study.definition import Data, Method, Point, Study, read_study
-from bifair_dist.study.page import write_study_page
-from bifair_dist.study.results import Entry, entries_of, markdown, write_trials
-from bifair_dist.study.runner import Runner
-from bifair_dist.study.settings import StudySettings
 from bifair_dist.training.inputs import with_data
 from bifair_dist.training.settings import TrainSettings
 

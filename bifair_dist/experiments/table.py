@@ -13,11 +13,11 @@ from typing import Any
 import pandas as pd
 
 from bifair_dist.data.dataset import Dataset
+from bifair_dist.experiments.cell import Cell
+from bifair_dist.experiments.definition import Data, Study
+from bifair_dist.experiments.paired import Replicates, change_interval, mean_replicates
+from bifair_dist.experiments.pareto import pareto_front
 from bifair_dist.files import writing
-from bifair_dist.study.cell import Cell
-from bifair_dist.study.definition import Data, Study
-from bifair_dist.study.paired import Replicates, change_interval, mean_replicates
-from bifair_dist.tuning.pareto import pareto_front
 
 MEASURES = {"recall": "Recall", "ndcg": "NDCG", "cv": "CV", "minimum": "MIN"}
 

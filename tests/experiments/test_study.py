@@ -16,9 +16,9 @@ import yaml
 from small_runs import Small, quick
 
 from bifair_dist.errors import UserError
+from bifair_dist.experiments.settings import StudySettings
+from bifair_dist.experiments.study import run_study
 from bifair_dist.settings import load, override
-from bifair_dist.study.settings import StudySettings
-from bifair_dist.study.study import run_study
 from bifair_dist.training.identity import identity
 from bifair_dist.training.settings import TrainSettings
 

@@ -17,15 +17,15 @@ import pandas as pd
 import pytest
 from small_runs import Small, command_line, make_small, quick
 
+from bifair_dist.experiments.sweep import baseline
 from bifair_dist.settings import load, override
 from bifair_dist.training.inputs import with_data
 from bifair_dist.training.settings import TrainSettings
-from bifair_dist.tuning.sweep import baseline
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
 SPACE = """
-from bifair_dist.tuning.space import Choice, Space
+from bifair_dist.experiments.space import Choice, Space
 
 # In this order, one at a time: one that diverges at once, a good one, one that ruins accuracy, and one after it, which
 # needs what the stopped one had.

@@ -12,13 +12,13 @@ import torch
 from small_runs import Small
 
 from bifair_dist.data.dataset import read_dataset
+from bifair_dist.experiments.cell import Cell, Figures
+from bifair_dist.experiments.choice import choose
+from bifair_dist.experiments.definition import Method, Study
+from bifair_dist.experiments.paired import change_interval, mean_replicates
+from bifair_dist.experiments.table import entries_of
 from bifair_dist.runs import Run, Summary, Validation
 from bifair_dist.settings import override
-from bifair_dist.study.cell import Cell, Figures
-from bifair_dist.study.choice import choose
-from bifair_dist.study.definition import Method, Study
-from bifair_dist.study.paired import change_interval, mean_replicates
-from bifair_dist.study.results import entries_of
 from bifair_dist.training.settings import TrainSettings
 
 REFERENCE = Figures(recall=0.5, ndcg=0.4, cv=0.4, minimum=0.1)

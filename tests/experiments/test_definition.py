@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from bifair_dist.errors import UserError
-from bifair_dist.study.definition import read_study
+from bifair_dist.experiments.definition import read_study
 
 ROOT = Path(__file__).resolve().parents[2]
 GOOD = {

@@ -12,10 +12,10 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 from bifair_dist.commit import ROOT
+from bifair_dist.experiments.cell import Cell
+from bifair_dist.experiments.settings import StudySettings
 from bifair_dist.progress import duration, time_left
 from bifair_dist.settings import to_yaml
-from bifair_dist.study.cell import Cell
-from bifair_dist.study.settings import StudySettings
 
 
 class Runner:
@@ -72,7 +72,7 @@ class Runner:
         env = {**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "PYTHONPATH": path}
         with log.open("wb") as file:
             process = subprocess.Popen(
-                [sys.executable, "-m", "bifair_dist.study.cell", str(config)], stdout=file, stderr=file, env=env
+                [sys.executable, "-m", "bifair_dist.experiments.cell", str(config)], stdout=file, stderr=file, env=env
             )
             with self._lock:
                 self._running.add(process)

@@ -1,1 +1,0 @@
-"""Studies: many trainings compared by one rule, and what they show."""

@@ -46,9 +46,8 @@ def mean_replicates(runs: Sequence[Path], dataset: Dataset, group: str, k: int, 
     return {key: value / len(runs) for key, value in sums.items()}
 
 
-def change_interval(method: Tensor, reference: Tensor) -> tuple[float, float]:
-    """Ends of the interval of method / reference - 1; nan where it is not defined."""
-    change = method / reference - 1.0
+def change_interval(change: Tensor) -> tuple[float, float]:
+    """Ends of the interval of a relative change, from its replicates; nan where it is not defined."""
     change = change[change.isfinite()]
     if not len(change):
         return float("nan"), float("nan")

@@ -20,7 +20,7 @@ from bifair_dist.experiments.definition import Data, Method, Point, Study, read_
 from bifair_dist.experiments.local import Runner
 from bifair_dist.experiments.settings import StudySettings
 from bifair_dist.experiments.study_page import write_study_page
-from bifair_dist.experiments.table import Entry, entries_of, markdown, write_trials
+from bifair_dist.experiments.table import Entry, corrected, entries_of, markdown, write_trials
 from bifair_dist.settings import override
 from bifair_dist.training.inputs import with_data
 from bifair_dist.training.settings import TrainSettings
@@ -149,6 +149,7 @@ def _tell(study: Study, plan: _Plan, parts: list[Part], folder: Path, replicates
             found = [row for row in found if row[2]]
             if found:
                 rows.append((data, group, entries_of(found, study, plan.data[data.name], group, replicates)))
+    rows = corrected(rows, study.reference)
     write_trials(folder / "trials.parquet", [(p.group, c) for p in parts for c in (*p.tried, *p.chosen)])
     text = markdown(study, rows)
     (folder / "tables.md").write_text(text, encoding="utf-8")

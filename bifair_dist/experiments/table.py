@@ -6,13 +6,14 @@ import functools
 import math
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from bifair_dist.data.dataset import Dataset
+from bifair_dist.evaluation.many_comparisons import RATE, benjamini_hochberg, p_value
 from bifair_dist.experiments.cell import Cell
 from bifair_dist.experiments.definition import Data, Study
 from bifair_dist.experiments.paired import Replicates, change_interval, mean_replicates
@@ -25,12 +26,15 @@ MEASURES = {"recall": "Recall", "ndcg": "NDCG", "cv": "CV", "minimum": "MIN"}
 @dataclass(frozen=True, slots=True)
 class Value:
     """Test figure: mean and standard deviation over seeds (nan of one), relative change of the mean against that of the
-    reference's runs of the same seeds, and the 95 % interval of that change over users."""
+    reference's runs of the same seeds, the 95 % interval of that change over users, and the p of no change;
+    `remains`: it differs also among all comparisons of the study (`evaluation/many_comparisons.py`)."""
 
     mean: float
     spread: float
     change: float
     ends: tuple[float, float]
+    p: float = math.nan
+    remains: bool = False
 
     @property
     def differs(self) -> bool:
@@ -91,8 +95,21 @@ def _values(
         mean, base = statistics.mean(over_seeds), statistics.mean(getattr(f, key) for f in theirs)
         spread = statistics.stdev(over_seeds) if len(over_seeds) > 1 else math.nan
         change = mean / base - 1 if base else math.nan
-        values[key] = Value(mean, spread, change, change_interval(own[key], base_draws[key]))
+        replicates = own[key] / base_draws[key] - 1.0
+        values[key] = Value(mean, spread, change, change_interval(replicates), p_value(replicates))
     return values
+
+
+def corrected(rows: Sequence[tuple[Data, str, list[Entry]]], reference: str) -> list[tuple[Data, str, list[Entry]]]:
+    """The same with `remains` filled in: all figures of all methods against the reference are one family."""
+    family = [(e, key) for _, _, entries in rows for e in entries if e.method != reference for key in MEASURES]
+    remains = benjamini_hochberg([e.values[key].p for e, key in family])
+    told = {(id(e), key): kept for (e, key), kept in zip(family, remains, strict=True)}
+
+    def filled(e: Entry) -> Entry:
+        return replace(e, values={k: replace(v, remains=told.get((id(e), k), False)) for k, v in e.values.items()})
+
+    return [(data, group, [filled(e) for e in entries]) for data, group, entries in rows]
 
 
 def markdown(study: Study, rows: Sequence[tuple[Data, str, list[Entry]]]) -> str:
@@ -118,8 +135,9 @@ def note(study: Study) -> str:
         f"Test figures at the point chosen on validation with seed {study.seeds[0]}: least CV where recall and NDCG "
         f"keep {100 * study.keep:g} % of {study.reference}'s; for plain losses highest recall. Mean ± standard "
         f"deviation over seeds, change against {study.reference} with the same seeds and its paired 95 % bootstrap "
-        "interval over users; * where that leaves out zero. On the front: of the points tried, those that no point of "
-        "any method beats in validation recall and CV."
+        "interval over users; * where that leaves out zero, ** where it also differs among all comparisons of this "
+        f"study (Benjamini-Hochberg, false discovery rate {RATE:g}). On the front: of the points tried, those that no "
+        "point of any method beats in validation recall and CV."
     )
 
 
@@ -131,7 +149,7 @@ def shown(value: Value) -> str:
 def moved(value: Value, *, ends: bool = True) -> str:
     """`-34.5 %*: -38.2 to -30.9`, the interval only with `ends`."""
     interval = f": {100 * value.ends[0]:+.1f} to {100 * value.ends[1]:+.1f}"
-    star = "*" if value.differs else ""
+    star = "**" if value.differs and value.remains else "*" if value.differs else ""
     return f"{100 * value.change:+.1f} %{star}" + (interval if ends and not math.isnan(value.ends[0]) else "")
 
 

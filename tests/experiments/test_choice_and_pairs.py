@@ -14,9 +14,9 @@ from small_runs import Small
 from bifair_dist.data.dataset import read_dataset
 from bifair_dist.experiments.cell import Cell, Figures
 from bifair_dist.experiments.choice import choose
-from bifair_dist.experiments.definition import Method, Study
+from bifair_dist.experiments.definition import Data, Method, Study
 from bifair_dist.experiments.paired import change_interval, mean_replicates
-from bifair_dist.experiments.table import entries_of
+from bifair_dist.experiments.table import MEASURES, Entry, Value, corrected, entries_of, moved
 from bifair_dist.runs import Run, Summary, Validation
 from bifair_dist.settings import override
 from bifair_dist.training.settings import TrainSettings
@@ -72,9 +72,9 @@ def test_paired_intervals_of_known_lists(small: Small, tmp_path: Path) -> None:
     some = [lists(small, tmp_path / f"some{s}", 0.5, s) for s in range(2)]
     more = [lists(small, tmp_path / f"more{s}", 0.8, s) for s in range(2)]
     base, better = (mean_replicates(runs, dataset, "genre", 20, 300) for runs in (some, more))
-    same = change_interval(base["recall"], base["recall"])
+    same = change_interval(base["recall"] / base["recall"] - 1)
     assert same == (0.0, 0.0)  # paired: the draw of users cancels out
-    low, high = change_interval(better["recall"], base["recall"])
+    low, high = change_interval(better["recall"] / base["recall"] - 1)
     assert 0.2 < low < 0.6 < high  # .8 against .5
     # The mean over seeds is that of the replicates, and order does not matter.
     singly = [mean_replicates([run], dataset, "genre", 20, 300)["cv"] for run in some]
@@ -94,4 +94,27 @@ def test_a_change_is_against_the_reference_with_the_same_seeds(small: Small, tmp
     first, *others = entries_of(found, study, dataset, "genre", 50)
     assert first.method == "R" and first.values["recall"].mean == pytest.approx(1.6 / 3)
     for entry in others:
-        assert [(v.change, v.ends) for v in entry.values.values()] == [(0.0, (0.0, 0.0))] * 4
+        assert [(v.change, v.ends, v.p) for v in entry.values.values()] == [(0.0, (0.0, 0.0), 1.0)] * 4
+
+
+def test_many_comparisons_are_one_family_without_the_reference() -> None:
+    """The paper's four of fifteen remain wherever in the study they stand; the reference's own lines are none of m."""
+    p = [0.0001, 0.0004, 0.0019, 0.0095, 0.0201, 0.0278, 0.0298, 0.0344, 0.0459, 0.3240, 0.4262, 0.5719, 0.6528,
+         0.7590, 1.0, float("nan")]  # fmt: skip
+
+    def entry(method: str, values: list[float]) -> Entry:
+        found = {key: Value(0.5, 0.1, 0.1, (0.01, 0.2), one) for key, one in zip(MEASURES, values, strict=True)}
+        return Entry(method, {}, [], found, 1.0, [], 0)
+
+    data, other = (Data(name, name, "", {}, ("genre",)) for name in ("d", "e"))
+    rows = [
+        (data, "genre", [entry("R", [1.0] * 4), entry("A", p[12:]), entry("B", p[:3] + p[4:5])]),
+        (other, "genre", [entry("R", [1.0] * 4), entry("A", p[3:4] + p[5:8]), entry("B", p[8:12])]),
+    ]
+    kept = {(d.name, e.method): [v.remains for v in e.values.values()] for d, _, es in corrected(rows, "R") for e in es}
+    assert kept == {
+        ("d", "R"): [False] * 4, ("d", "A"): [False] * 4, ("d", "B"): [True, True, True, False],
+        ("e", "R"): [False] * 4, ("e", "A"): [True, False, False, False], ("e", "B"): [False] * 4,
+    }  # fmt: skip
+    marks = [moved(v, ends=False) for v in corrected(rows, "R")[1][2][1].values.values()]
+    assert marks == ["+10.0 %**", "+10.0 %*", "+10.0 %*", "+10.0 %*"]

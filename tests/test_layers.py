@@ -17,6 +17,7 @@ LAYERS = (
     ("training",),
     ("planning", "report", "serving"),
     ("experiments", "after_training"),
+    ("rerank",),
     ("api",),
 )
 """From the bottom. Packages of one layer may use each other; those above it may not be used."""

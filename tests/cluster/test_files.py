@@ -21,6 +21,7 @@ from bifair_dist.experiments.settings import StudySettings, TuneSettings
 from bifair_dist.planning.settings import TrainPlanSettings
 from bifair_dist.planning.text import named as named_profile
 from bifair_dist.report.evaluate_settings import EvaluateSettings
+from bifair_dist.rerank.settings import RerankSettings
 from bifair_dist.serving.service_settings import ServeSettings
 from bifair_dist.serving.settings import RecommendSettings
 from bifair_dist.settings import Settings
@@ -35,6 +36,7 @@ SETTINGS: dict[str, Settings] = {
     "jobs/tune.py": TuneSettings(),
     "jobs/evaluate.py": EvaluateSettings(),
     "jobs/recommend.py": RecommendSettings(),
+    "jobs/rerank.py": RerankSettings(),
     "jobs/serve.py": ServeSettings(),
     "jobs/benchmark.py": BenchmarkSettings(),
     "jobs/study.py": StudySettings(),

@@ -11,7 +11,7 @@ dual is a minimum over m in the simplex (m >= 0, sum_g m_g = 1) of the convex
 
 whose subgradient is strength * e_g / gamma_g of the lists that are best at m: groups with less than their share get a
 higher m. Mirror descent on the simplex (exponentiated gradient) with steps .97^t, the subgradient divided by its
-largest entry: nearer to the linear programme's optimum than 1 / t and 1 / sqrt(t) on random problems. Kept are the lists
+largest entry: nearer to the linear programme's optimum than 1 / t and 1 / sqrt(t) on random problems. Kept are those
 of the largest primal objective among the visited m and the model's own.
 
 Source: Xu et al., P-MMF, WWW 2023, arXiv 2303.06660, which meets users one after the other and moves m after each; here

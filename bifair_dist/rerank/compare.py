@@ -74,11 +74,11 @@ def rerank(settings: RerankSettings) -> dict[str, Any]:
         if chosen
         else f"no strength is fairer within {100 * settings.accuracy_budget:g} %: the run's own lists are kept"
     )
-    lists = [_lists(test, dataset, table, strength, settings) for strength in (0.0, chosen)]
-    before, after = (_measured(test, dataset, tables, part, settings) for part in lists)
+    of_test = [_lists(test, dataset, table, strength, settings) for strength in (0.0, chosen)]
+    before, after = (_measured(test, dataset, tables, part, settings) for part in of_test)
     found = {"method": settings.method, "group": table.name, "strength": chosen, **_tested(before, after, settings)}
     if settings.output:
-        _write(lists[1], test.users, dataset, Path(settings.output))
+        _write(of_test[1], test.users, dataset, Path(settings.output))
     return found
 
 

@@ -152,7 +152,7 @@ def _tested(before: EvaluationResult, after: EvaluationResult, settings: RerankS
         for name in ("recall", "ndcg", "cv", "min") if first else ("cv", "min"):
             of_table = name in ("cv", "min")
             old, new = (d["groups"][table.name][name] if of_table else d[f"{name}@{settings.k}"] for d in draws)
-            low, high = change_interval(new, old)
+            low, high = change_interval(new / old - 1.0)
             key = f"{table.name} {name}" if of_table else name
             was, now = values[0][name], values[1][name]
             found[key] = {"before": was, "after": now, "interval": [low, high]}

@@ -15,8 +15,9 @@ from bifair_dist.model.graph import build_graph
 from bifair_dist.model.projector import init_theta, widths
 from bifair_dist.parallel.comm import Comm, shard_rows
 from bifair_dist.parallel.sampler import BatchSampler
+from bifair_dist.training.methods.registry import method_of
 from bifair_dist.training.phases import phases_of
-from bifair_dist.training.problem import DTYPES, Problem, make_model
+from bifair_dist.training.problem import DTYPES, Problem
 from bifair_dist.training.settings import TrainSettings
 from bifair_dist.training.steps import State, build_step
 
@@ -25,7 +26,7 @@ def make_problem(pairs: Pairs, settings: TrainSettings, comm: Comm, device: torc
     """As `bifair_dist.training.problem.load_problem`, from pairs in memory."""
     device = device or torch.device("cpu")
     graph = build_graph(pairs.user, pairs.item, pairs.n_users, pairs.n_items, DTYPES[settings.model.dtype])
-    model = make_model(settings, graph.to(device), comm)
+    model = method_of(settings).model(settings, graph.to(device), comm)
     known = (graph.items_of_users, graph.users_of_items) if settings.model.exclude_known else (None, None)
     sampler = BatchSampler(
         pairs.user, pairs.item, pairs.n_items, batch_size=settings.training.batch, negatives=settings.model.negatives,

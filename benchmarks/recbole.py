@@ -33,9 +33,9 @@ from bifair_dist.data.dataset import read_dataset
 from bifair_dist.data.representations import write_representations
 from bifair_dist.errors import UserError, run_job
 from bifair_dist.parallel.comm import Comm
+from bifair_dist.runs import Run
 from bifair_dist.settings import load, override
 from bifair_dist.training.evaluator import Evaluator
-from bifair_dist.training.id_rows import read_ids
 from bifair_dist.training.launch import train
 from bifair_dist.training.problem import load_problem
 from bifair_dist.training.settings import TrainSettings
@@ -116,7 +116,7 @@ def ours(method: str, seed: int, args: argparse.Namespace, folder: Path) -> Figu
         run = train(override(TrainSettings(), changes))
     test = json.loads((run / "metrics.json").read_text())["test"]
     problem = load_problem(load(TrainSettings(), run / "config.yaml"), Comm(), torch.device("cpu"))
-    evaluator, rows = Evaluator(problem.dataset, Comm(), K), read_ids(run, problem.dataset, "float32")
+    evaluator, rows = Evaluator(problem.dataset, Comm(), K), problem.method.read_z(Run(run), problem.dataset, "float32")
     seconds = []
     for _ in range(3):
         start = time.process_time()

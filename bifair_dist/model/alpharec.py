@@ -57,6 +57,10 @@ class AlphaRec:
             user_hidden = self._first(theta, self.pooled(z))
         users = layout.to_columns(self._second(theta, user_hidden), self.graph.n_users, "nodes")
         items = layout.to_columns(self._second(theta, item_hidden), n, "nodes")
+        return self.propagate(users, items)
+
+    def propagate(self, users: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
+        """LightGCN over columns of all nodes, [U, c] and [N, c] -> the same shapes; no communication."""
         return light_gcn(users, items, self.graph, self.layers)
 
     def pooled(self, item_rows: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The backbone: AlphaRec (arXiv 2407.05441), or MF and LightGCN on id embeddings."""
+"""The backbone. Methods add settings of their own to this section (training/methods/)."""
 
 from __future__ import annotations
 
@@ -21,18 +21,6 @@ class ModelSettings(Settings):
         "over the whole graph in every step; or every --cached.interval steps, with a fit between them; "
         "auto: cached where the plan estimates that its steps take a third of the time or less",
         why="full is exact, cached costs a step what its batch costs, whatever the catalogue",
-    )
-    loss: Literal["info_nce", "bpr"] = setting(
-        "info_nce",
-        "loss of mf and lightgcn: InfoNCE on cosines as for the other methods, or BPR on inner products as published",
-        why="so that the models differ and not their losses",
-    )
-    l2: float = setting(
-        1e-4,
-        "mf, lightgcn: weight of the squared length of the vectors in a batch",
-        unit="per positive",
-        why="LightGCN's",
-        ge=0,
     )
     tau: float = setting(
         0.15,

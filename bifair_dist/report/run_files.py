@@ -7,6 +7,7 @@ from pathlib import Path
 
 from bifair_dist.runs import Metrics, Provenance, Run, Validation
 from bifair_dist.settings import load
+from bifair_dist.training.methods.registry import method_of
 from bifair_dist.training.settings import TrainSettings
 
 
@@ -35,11 +36,8 @@ class RunFiles:
 
     @property
     def first_vectors(self) -> Path | None:
-        """The folder of the vectors that the run began with; None where ids had embeddings, which begin at random."""
-        if self.settings.training.id_embeddings:
-            return None
-        start = self.settings.training.warm_start
-        return Run(Path(start)).item_vectors if start else Path(self.settings.data.representations)
+        """The folder of the vectors that the run began with; None where it began at random."""
+        return method_of(self.settings).vectors(self.settings)
 
 
 def read_run(folder: Path) -> RunFiles:

@@ -10,15 +10,12 @@ from torch import Tensor
 
 from bifair_dist.data.dataset import Dataset, read_dataset
 from bifair_dist.data.representations import read_rows
-from bifair_dist.model.alpharec import AlphaRec
-from bifair_dist.model.id_embeddings import IdEmbeddings
 from bifair_dist.model.projector import Theta
-from bifair_dist.model.unseen import Unseen, unseen_of_alpharec, unseen_of_ids
+from bifair_dist.model.unseen import Unseen
 from bifair_dist.parallel.comm import Comm
 from bifair_dist.runs import Run
 from bifair_dist.serving.recommender import Recommender
 from bifair_dist.settings import load
-from bifair_dist.training.id_rows import read_ids
 from bifair_dist.training.problem import Problem, load_problem
 from bifair_dist.training.settings import TrainSettings
 
@@ -51,10 +48,8 @@ def _vectors(run: Run, settings: TrainSettings, dataset: Dataset) -> tuple[Tenso
 def _unseen(run: Run, settings: TrainSettings) -> Unseen:
     problem = _problem(settings)
     model, (theta, z) = problem.ranking_model, _state(run, problem)
-    if isinstance(model, IdEmbeddings):
-        return unseen_of_ids(model, z)
-    assert isinstance(model, AlphaRec)
-    return unseen_of_alpharec(model, theta, z, problem.first_z() if settings.model.users == "frozen" else None)
+    pooled_from = problem.first_z() if settings.model.users == "frozen" else None
+    return problem.method.unseen(model, theta, z, pooled_from)
 
 
 @torch.no_grad()
@@ -65,8 +60,5 @@ def _problem(settings: TrainSettings) -> Problem:
 
 def _state(run: Run, problem: Problem) -> tuple[Theta, Tensor]:
     """(theta, Z) at the end of the run, all of it."""
-    dataset, dtype = problem.dataset, problem.settings.model.dtype
-    if problem.settings.training.id_embeddings:
-        return {}, read_ids(run.folder, dataset, dtype)
     theta = {name: t.to(problem.dtype) for name, t in load_file(run.projector).items()}
-    return theta, torch.from_numpy(read_rows(run.item_vectors, dataset.item_ids, dtype=dtype))
+    return theta, problem.method.read_z(run, problem.dataset, problem.settings.model.dtype)

@@ -21,7 +21,7 @@ from bifair_dist.runs import Metrics, Run
 from bifair_dist.settings import load, override, to_yaml
 from bifair_dist.training.evaluator import Evaluator
 from bifair_dist.training.front import Point, between, chosen
-from bifair_dist.training.front_files import BEFORE, END, FRONT, moves_z, record, sentence
+from bifair_dist.training.front_files import BEFORE, END, FRONT, record, sentence
 from bifair_dist.training.outputs import write_result
 from bifair_dist.training.problem import Problem, load_problem
 from bifair_dist.training.settings import TrainSettings
@@ -98,7 +98,7 @@ def _copy_end(run: Run, folder: Path, settings: TrainSettings) -> None:
     projector, vectors = _end(run)
     folder.mkdir()
     shutil.copy(projector, folder)
-    if moves_z(settings.training.method):
+    if settings.training.balances_z:
         shutil.copytree(vectors, folder / vectors.name)
 
 
@@ -109,6 +109,6 @@ def _state(run: Run, problem: Problem, a: float) -> State:
         {name: t.to(problem.dtype) for name, t in load_file(path).items()} for path in (run.folder / BEFORE, projector)
     )
     last = first
-    if moves_z(settings.training.method):
+    if settings.training.balances_z:
         last = torch.from_numpy(read_rows(vectors, problem.dataset.item_ids, dtype=settings.model.dtype))
     return State(*between((start, first), (end, last), a))

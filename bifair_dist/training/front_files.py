@@ -34,7 +34,7 @@ def keep_fairest(problem: Problem, end: State, evaluator: Evaluator, log: RunLog
     settings, comm = problem.settings, problem.comm
     tables, budget = settings.balance.tables, settings.balance.accuracy_budget
     theta = {name: t.to(end.z) for name, t in load_file(log.run.folder / BEFORE).items()}
-    start = (theta, problem.first_z() if moves_z(settings.training.method) else end.z)
+    start = (theta, problem.first_z() if settings.training.balances_z else end.z)
     wanted = settings.balance.interpolation
     steps = sorted({*STEPS, *([] if wanted is None else [wanted])})
     results = []
@@ -85,15 +85,10 @@ def sentence(found: list[Point], kept: Point, tables: tuple[str, ...], budget: f
     return f"\nkept {what}, {where}: {changes} on validation"
 
 
-def moves_z(method: str) -> bool:
-    """Whether a method's fair phases train Z."""
-    return method in ("bifair", "separate")
-
-
 def _write_end(folder: Path, problem: Problem, end: State) -> None:
     folder.mkdir(exist_ok=True)
     if problem.comm.rank == 0:
         write_projector(folder / "projector.safetensors", end.theta)
-    if moves_z(problem.settings.training.method):
+    if problem.settings.training.balances_z:
         about = {"model": "bifair_dist", "run": folder.parent.name, "started_from": problem.started_from}
         write_vectors(folder / "item_representations", problem.dataset.item_ids, end.z, problem.comm, about)

@@ -1,18 +1,10 @@
-"""The rows of E that a run of MF or LightGCN starts from, and those of a finished one.
-
-The items' vectors are in `item_representations/`, the users' beside them in `user_embeddings/`, in the same layout with
-users' ids in the place of items'.
-"""
+"""The rows of id embeddings that a run starts from, the same for every number of workers."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from bifair_dist.data.dataset import Dataset
-from bifair_dist.data.representations import read_rows
 from bifair_dist.parallel.comm import Comm, row_range, shard_rows
 from bifair_dist.parallel.sampler import counter_generator
 
@@ -39,10 +31,3 @@ def first_rows(n_items: int, n_users: int, k: int, comm: Comm, seed: int, dtype:
         here, end = max(first, start), min(first + len(drawn), stop)
         rows[here - start : end - start] = drawn[here - first : end - first].to(dtype)
     return rows
-
-
-def read_ids(run: Path, dataset: Dataset, dtype: str) -> Tensor:
-    """E [N + U, k] of a finished run, all of it."""
-    items = read_rows(run / "item_representations", dataset.item_ids, 0, dataset.n_items, dtype)
-    users = read_rows(run / "user_embeddings", dataset.user_ids, 0, dataset.n_users, dtype)
-    return torch.cat([torch.from_numpy(items), torch.from_numpy(users)])

@@ -14,6 +14,7 @@ from bifair_dist.errors import UserError
 from bifair_dist.runs import Run
 from bifair_dist.settings import override
 from bifair_dist.training.checks import check_data, with_group
+from bifair_dist.training.methods.registry import method_of
 from bifair_dist.training.propagation import hardware_of, settle_propagation
 from bifair_dist.training.settings import TrainSettings
 
@@ -28,8 +29,9 @@ def with_data(settings: TrainSettings) -> TrainSettings:
     dataset = read_dataset(folder)
     settings = with_group(settings, dataset)
     check_data(settings, dataset)
-    # Id embeddings start at random: nothing is embedded for them, and a folder that was given is not looked at.
-    vectors = "" if training.id_embeddings else str(ensure_representations(dataset, data).absolute())
+    # Where Z starts at random nothing is embedded, and a folder that was given is not looked at.
+    at_random = method_of(settings).vectors(settings) is None
+    vectors = "" if at_random else str(ensure_representations(dataset, data).absolute())
     start = training.warm_start and _finished_run(Path(training.warm_start))
     settings = override(
         settings, {"data.dataset": str(folder), "data.representations": vectors, "training.warm_start": start}

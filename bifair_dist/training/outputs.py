@@ -14,7 +14,6 @@ from torch import Tensor
 from bifair_dist.data.dataset import Dataset, Strings
 from bifair_dist.data.representations import write_manifest, write_shard
 from bifair_dist.files import writing
-from bifair_dist.model.id_embeddings import IdEmbeddings
 from bifair_dist.model.projector import Theta
 from bifair_dist.parallel.comm import Comm, row_range
 from bifair_dist.runs import Metrics, Run
@@ -30,11 +29,10 @@ def write_result(run: Run, problem: Problem, state: State, test: Evaluation, met
     """
     comm, dataset = problem.comm, problem.dataset
     about = {"model": "bifair_dist", "run": name or run.name, "started_from": problem.started_from}
-    z = state.z
-    if isinstance(problem.ranking_model, IdEmbeddings):
-        users, z = problem.ranking_model.own_rows(state.z)
+    users, items = problem.method.rows_to_write(problem.ranking_model, state.z)
+    if users is not None:
         write_vectors(run.user_vectors, dataset.user_ids, users, comm, about)
-    write_vectors(run.item_vectors, dataset.item_ids, z, comm, about)
+    write_vectors(run.item_vectors, dataset.item_ids, items, comm, about)
     with torch.no_grad():
         write_serving(run.serving, dataset, *problem.ranking_model.ranking_rows(state.theta, state.z), comm, about)
     write_recommendations(run.recommendations, dataset, test, comm)

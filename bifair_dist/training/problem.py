@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 from bifair_dist.bilevel.membership import Membership
 from bifair_dist.csr import Csr
 from bifair_dist.data.dataset import Dataset, read_dataset
-from bifair_dist.data.representations import read_rows
 from bifair_dist.errors import UserError
 from bifair_dist.model.alpharec import AlphaRec
 from bifair_dist.model.backbone import Backbone
-from bifair_dist.model.graph import Graph, build_graph
-from bifair_dist.model.id_embeddings import IdEmbeddings
-from bifair_dist.model.projector import Theta, init_theta, widths
-from bifair_dist.model.refresh import InBlocks, user_inputs
-from bifair_dist.parallel.comm import Comm, row_range, shard_rows
+from bifair_dist.model.graph import build_graph
+from bifair_dist.model.projector import Theta
+from bifair_dist.model.refresh import user_inputs
+from bifair_dist.parallel.comm import Comm
 from bifair_dist.parallel.deepspeed_setup import check_installed
-from bifair_dist.parallel.layout import Sharded
 from bifair_dist.parallel.sampler import BatchSampler
-from bifair_dist.training.id_rows import first_rows
+from bifair_dist.training.methods.method import Method
+from bifair_dist.training.methods.registry import method_of
 from bifair_dist.training.settings import TrainSettings
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
@@ -51,46 +47,32 @@ class Problem:
     fixed_from: Tensor | None = None
 
     @property
+    def method(self) -> Method:
+        """The method that is trained, with its settings."""
+        return method_of(self.settings)
+
+    @property
     def n_rows(self) -> int:
-        """Rows of Z over all workers: N, or N + U where ids have embeddings."""
-        return self.dataset.n_items + self.dataset.n_users * self.settings.training.id_embeddings
+        """Rows of Z over all workers."""
+        return self.method.n_rows(self.dataset)
 
     @property
     def started_from(self) -> str:
         """Folder of the representations that the run starts from, or what it starts from instead."""
-        training = self.settings.training
-        return f"seed {training.seed}" if training.id_embeddings else self.settings.data.representations
+        return f"seed {self.settings.training.seed}" if self.at_random else self.settings.data.representations
+
+    @property
+    def at_random(self) -> bool:
+        """Whether Z starts at random and not from vectors."""
+        return self.method.vectors(self.settings) is None
 
     def first_z(self) -> Tensor:
         """This worker's rows of what the run starts from, [m, d], padded with zeros."""
-        training = self.settings.training
-        if training.id_embeddings:
-            k = self.settings.model.output
-            n_items, n_users = self.dataset.n_items, self.dataset.n_users
-            return first_rows(n_items, n_users, k, self.comm, training.seed, self.dtype).to(self.device)
-        start, stop = row_range(self.dataset.n_items, self.comm.size, self.comm.rank)
-        folder = self.settings.data.representations
-        if self.settings.training.warm_start:
-            folder = str(Path(self.settings.training.warm_start) / "item_representations")
-        rows = read_rows(folder, self.dataset.item_ids, start, stop, self.settings.model.dtype)
-        z = torch.zeros(shard_rows(self.dataset.n_items, self.comm.size), rows.shape[1], dtype=self.dtype)
-        z[: stop - start] = torch.from_numpy(rows)
-        return z.to(self.device)
+        return self.method.first_z(self.settings, self.dataset, self.comm, self.dtype).to(self.device)
 
     def first_theta(self, d: int) -> Theta:
-        """The projector that the run starts from: drawn from the seed, or another run's; empty where there is none."""
-        if self.settings.training.id_embeddings:
-            return {}
-        model, start = self.settings.model, self.settings.training.warm_start
-        if not start:
-            theta = init_theta(d, model.hidden, model.output, model.projector, self.settings.training.seed, self.dtype)
-        else:
-            theta = {name: t.to(self.dtype) for name, t in load_file(Path(start) / "projector.safetensors").items()}
-            if widths(theta)[0] != d:
-                raise UserError(
-                    f"{start}: its projector takes {widths(theta)[0]} columns, the representations have {d}"
-                )
-        return {name: t.to(self.device) for name, t in theta.items()}
+        """The projector that the run starts from, empty where there is none; Z is `d` wide."""
+        return {name: t.to(self.device) for name, t in self.method.first_theta(self.settings, d, self.dtype).items()}
 
     @property
     def dtype(self) -> torch.dtype:
@@ -99,8 +81,8 @@ class Problem:
 
     def with_fixed_users(self, z: Tensor) -> Problem:
         """The same with users' inputs taken from `z` once, and no longer following it."""
-
-        assert isinstance(self.model, AlphaRec)
+        if not isinstance(self.model, AlphaRec):
+            raise UserError(f"model.users: {type(self.model).__name__} has no users' inputs to hold fixed; take follow")
         # A fold pools them once more, in each epoch, from Z as it is now.
         rows = z.detach().clone() if self.settings.folded else None
         with torch.no_grad():
@@ -116,7 +98,7 @@ def load_problem(settings: TrainSettings, comm: Comm, device: torch.device) -> P
     graph = build_graph(user, item, dataset.n_users, dataset.n_items, DTYPES[settings.model.dtype])
     # On the CPU what is known is the graph's own memory.
     known = (graph.items_of_users, graph.users_of_items) if settings.model.exclude_known else (None, None)
-    model = make_model(settings, graph.to(device), comm)
+    model = method_of(settings).model(settings, graph.to(device), comm)
     return Problem(
         settings=settings,
         dataset=dataset,
@@ -135,7 +117,7 @@ def backbone_on(
 ) -> Backbone:
     """The recommender that the method trains, on the graph of the pairs (user, item), [E]."""
     graph = build_graph(user, item, dataset.n_users, dataset.n_items, DTYPES[settings.model.dtype])
-    return make_model(settings, graph.to(device), comm)
+    return method_of(settings).model(settings, graph.to(device), comm)
 
 
 def sampler_of(
@@ -154,16 +136,6 @@ def sampler_of(
         shared=model.negative_sampling == "shared", known=known[0], users_of_items=known[1], seed=training.seed,
         stream=stream, rank=comm.rank, workers=comm.size,
     )  # fmt: skip
-
-
-def make_model(settings: TrainSettings, graph: Graph, comm: Comm) -> Backbone:
-    """The recommender that the method trains, on one graph."""
-    model, training = settings.model, settings.training
-    if training.id_embeddings:
-        layers = model.layers if training.method == "lightgcn" else 0
-        return IdEmbeddings(graph, Sharded(comm), layers, model.loss, model.tau, model.l2)
-    kind = InBlocks if model.propagation == "cached" else AlphaRec
-    return kind(graph, Sharded(comm), model.layers, model.tau)
 
 
 def check_fits(settings: TrainSettings, dataset: Dataset, workers: int) -> None:

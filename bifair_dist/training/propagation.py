@@ -11,6 +11,7 @@ from bifair_dist.cost.seconds import mean_step
 from bifair_dist.cost.work import Sizes
 from bifair_dist.hardware import PROFILES, Hardware, of_device
 from bifair_dist.settings import override
+from bifair_dist.training.methods.registry import METHODS
 from bifair_dist.training.phases import phases_of
 from bifair_dist.training.settings import TrainSettings
 from bifair_dist.training.work import work_of
@@ -22,7 +23,7 @@ WORTH = 3.0
 def serves_cached(settings: TrainSettings) -> bool:
     """Whether these settings could train on cached propagation, as `TrainSettings.check` has it."""
     training = settings.training
-    plain = training.strategy == "ddp" and training.precision == "full" and not training.id_embeddings
+    plain = training.strategy == "ddp" and training.precision == "full" and METHODS[training.method].cached
     return plain and settings.bilevel.outer_data != "fold"
 
 
@@ -58,7 +59,7 @@ def hardware_of(settings: TrainSettings) -> Hardware:
 
 def _seconds(settings: TrainSettings, propagation: str, sizes: Sizes, hardware: Hardware) -> float:
     """Of a step, the mean over the phases that both have."""
-    phases = [phase for phase in phases_of(settings) if phase.name != "finish"]
+    phases = phases_of(settings)  # of the settings that leave it open: none that only one of the two has
     settings = override(settings, {"model.propagation": propagation})
     each = [sum(mean_step(work_of(settings, sizes, phase, 1), hardware).values()) for phase in phases]
     return sum(each) / max(len(each), 1)

@@ -10,6 +10,7 @@ from bifair_dist.commit import commit
 from bifair_dist.errors import UserError
 from bifair_dist.files import sha256
 from bifair_dist.runs import Provenance, Run
+from bifair_dist.training.methods.registry import method_of
 from bifair_dist.training.settings import TrainSettings
 
 
@@ -34,10 +35,10 @@ def write_provenance(folder: Path, settings: TrainSettings) -> None:
 def data_checksums(settings: TrainSettings) -> dict[str, str | None]:
     """SHA-256 of the manifests of dataset, representations and, if the run starts from a run, its vectors; None: gone.
 
-    Keys are the settings that name the folders; id embeddings start from no representations.
+    Keys are the settings that name the folders.
     """
     folders = {"data.dataset": Path(settings.data.dataset)}
-    if not settings.training.id_embeddings:
+    if method_of(settings).vectors(settings) is not None:
         folders["data.representations"] = Path(settings.data.representations)
     if settings.training.warm_start:
         folders["training.warm_start"] = Path(settings.training.warm_start) / "item_representations"

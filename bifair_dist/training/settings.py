@@ -14,6 +14,7 @@ from bifair_dist.settings import Settings, section
 from bifair_dist.tracking_settings import TrackingSettings
 from bifair_dist.training.cached_settings import CachedSettings
 from bifair_dist.training.checkpoint_settings import CheckpointSettings
+from bifair_dist.training.methods.registry import check_foreign, method_of
 from bifair_dist.training.training_settings import TrainingSettings
 from bifair_dist.workers.settings import ClusterSettings
 
@@ -50,10 +51,8 @@ class TrainSettings(Settings):
         offload, host_adam = self.deepspeed.offload_z_adam, self.deepspeed.host_adam
         if self.model.propagation == "cached":
             self._check_cached()
-        if self.training.id_embeddings:
-            self._check_id_embeddings()
-        elif self.model.loss != "info_nce":
-            raise UserError(f"model.loss: {self.model.loss} needs --training.method mf or lightgcn")
+        method_of(self).check_settings(self)
+        check_foreign(self)
         if self.training.strategy == "ddp" and offload:
             raise UserError("deepspeed.offload_z_adam: needs --training.strategy deepspeed")
         if self.training.strategy == "deepspeed" and self.model.dtype != "float32":
@@ -64,10 +63,6 @@ class TrainSettings(Settings):
             raise UserError(
                 f"training.precision: {self.training.precision} has no place in a training in {self.model.dtype}; "
                 "take one of the two back"
-            )
-        if offload and (method := self.training.method) in ("alpharec", "theta_only"):
-            raise UserError(
-                f"deepspeed.offload_z_adam: --training.method {method} trains no Z, so nothing is offloaded"
             )
         if host_adam != "auto" and not offload:
             raise UserError(
@@ -81,7 +76,7 @@ class TrainSettings(Settings):
                 "one; take next, or --model.propagation full"
             )
         for name, is_so, reason in (
-            ("training.method", self.training.id_embeddings, "has no projector, whose drift is what is fitted"),
+            ("training.method", not method_of(self).cached, "has no cached sibling of its model"),
             ("training.strategy", self.training.strategy != "ddp", "keeps all of Z in an optimiser of its own"),
             ("training.precision", self.training.precision != "full", "rounds more coarsely than the drift is"),
         ):
@@ -91,15 +86,3 @@ class TrainSettings(Settings):
                     f"model.propagation: cached cannot be used with --{name} {value}, which {reason}; "
                     "take --model.propagation full"
                 )
-
-    def _check_id_embeddings(self) -> None:
-        method = self.training.method
-        for name, is_so, reason in (
-            ("training.strategy", self.training.strategy != "ddp", "has no projector to share"),
-            ("training.warm_start", self.training.warm_start != "", "has one phase, which would be skipped"),
-            ("model.users", self.model.users != "follow", "has no users' inputs to hold fixed"),
-            ("training.precision", self.training.precision != "full", "has no projector, whose products it is for"),
-            ("bilevel.outer_data", self.bilevel.outer_data != "auto", "has no outer level"),
-        ):
-            if is_so:
-                raise UserError(f"{name}: --training.method {method} {reason}")

@@ -21,6 +21,7 @@ from bifair_dist.model.backbone import Backbone
 from bifair_dist.model.batch import Batch
 from bifair_dist.model.cached import CachedAlphaRec
 from bifair_dist.model.projector import Theta
+from bifair_dist.model.refresh import InBlocks
 from bifair_dist.parallel.cached_step import CachedStep
 from bifair_dist.parallel.comm import Comm
 from bifair_dist.parallel.cpu_adam import choose_host_adam
@@ -100,9 +101,8 @@ def build_step(
     )
     if not isinstance(model, CachedAlphaRec):
         return step
-    interval = settings.cached.finish_interval if phase.name == "finish" else settings.cached.interval
     own = {f.name: getattr(step, f.name) for f in fields(step)}
-    return CachedStep(**own, cached=model, comm=problem.comm, interval=interval)
+    return CachedStep(**own, cached=model, comm=problem.comm, interval=phase.interval)
 
 
 def check_precision(phase: Phase, settings: TrainSettings, theta: Theta, device: torch.device) -> None:
@@ -122,7 +122,7 @@ def check_precision(phase: Phase, settings: TrainSettings, theta: Theta, device:
 
 def cached_model(settings: TrainSettings, model: Backbone, comm: Comm, phase: Phase) -> CachedAlphaRec:
     """The cached sibling of the model of a phase. Raises `UserError` where there is none."""
-    if not isinstance(model, AlphaRec):
+    if not isinstance(model, InBlocks):
         raise UserError("model.propagation: cached has no sibling of this model; take --model.propagation full")
     through_history = phase.train_z and model.user_inputs is None
     touching = TouchedRows(comm, model.graph, settings.cached.history if through_history else 0)
@@ -131,9 +131,11 @@ def cached_model(settings: TrainSettings, model: Backbone, comm: Comm, phase: Ph
 
 def _in_low_precision(model: Backbone, settings: TrainSettings) -> Backbone:
     """The model of the inner and outer passes. The perturbed ones stay with the full one: bf16 would swallow e v."""
-    if settings.training.precision == "bf16" and isinstance(model, AlphaRec):
-        return replace(model, low=torch.bfloat16)
-    return model
+    if settings.training.precision == "full":
+        return model
+    if not isinstance(model, AlphaRec):
+        raise UserError(f"training.precision: {type(model).__name__} has no low precision; take full")
+    return replace(model, low=torch.bfloat16)
 
 
 def _balance(settings: TrainSettings, membership: Membership) -> GroupBalance:
@@ -170,12 +172,9 @@ def _z_optimizer(settings: TrainSettings, z: Tensor, lr: float) -> torch.optim.O
     return torch.optim.Adam([z], lr, fused=True)
 
 
-FIRST_KEY = {"base": 0, "finish": 5 * 10**5, "bilevel": 10**6, "fair_theta": 10**6, "fair_z": 2 * 10**6}
-
-
 def epoch_key(epoch: int, phase: Phase) -> int:
     """Epoch key of the sampler: phases draw different batches."""
-    return epoch + FIRST_KEY[phase.name]
+    return epoch + phase.first_key
 
 
 def outer_batch(problem: Problem, batch: Batch, epoch: int, s: int, phase: Phase) -> Batch:

@@ -159,8 +159,8 @@ class Trainer:
                 moves_z=phase.train_z,
                 # R^2 of the cached propagation's fit in the last step.
                 fit=float(step.cached.explained) if isinstance(step, CachedStep) else None,
-                # Id embeddings begin at random: how far they are from there says nothing.
-                z_drift=0.0 if training.id_embeddings or not total[3] else math.sqrt(float(total[2] / total[3])),
+                # Where Z began at random, how far it is from there says nothing.
+                z_drift=0.0 if problem.at_random or not total[3] else math.sqrt(float(total[2] / total[3])),
                 began_with=self._began_with() if phase.fair else None,
                 strength=strength,
                 harmed=harmed(self._base, result, problem.settings.balance.tables) if phase.fair else (),

@@ -7,15 +7,18 @@ from typing import Literal
 
 from bifair_dist.errors import UserError
 from bifair_dist.settings import Settings, setting
+from bifair_dist.training.methods.method import Method
+
+METHODS: dict[str, type[Method]] = {}
+"""By name; filled by training/methods/registry.py."""
 
 
 class TrainingSettings(Settings):
     """Training run: method, batches, epochs, early stopping, where the run folder goes."""
 
-    method: Literal["bifair", "mf", "lightgcn", "alpharec", "theta_only", "separate"] = setting(
+    method: str = setting(
         "bifair",
-        "bifair: projector and Z together; mf, lightgcn: id embeddings, plain loss; alpharec: projector alone, plain "
-        "loss; theta_only: the same, then with --balance.*; separate: projector first, then Z",
+        "what is trained, on which loss",
         why="the others are what it is compared with (docs/baselines.md)",
     )
     strategy: Literal["ddp", "deepspeed"] = setting(
@@ -90,12 +93,17 @@ class TrainingSettings(Settings):
     @property
     def id_embeddings(self) -> bool:
         """Whether the method trains a free vector for every item and user, and no projector."""
-        return self.method in ("mf", "lightgcn")
+        return METHODS[self.method].id_embeddings
 
     @property
     def balances(self) -> bool:
         """Whether the method has a phase that balances groups."""
-        return self.method != "alpharec" and not self.id_embeddings
+        return bool(METHODS[self.method].fair)
+
+    @property
+    def balances_z(self) -> bool:
+        """Whether one of these phases moves Z."""
+        return any(phase.train_z for phase in METHODS[self.method].fair)
 
     def check(self) -> None:
         """The metric must be one that evaluation at k computes."""

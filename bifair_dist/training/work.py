@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bifair_dist.bilevel.weights.registry import RULES
 from bifair_dist.cost.work import Sizes, Work
+from bifair_dist.training.methods.registry import method_of
 from bifair_dist.training.phases import Phase
 from bifair_dist.training.settings import TrainSettings
 
@@ -15,8 +16,8 @@ def work_of(settings: TrainSettings, sizes: Sizes, phase: Phase, workers: int) -
     hidden = model.output if linear else model.hidden
     # Where Z stands still and pooling comes first, the trainer pools once and not in every step.
     fixed = ids or model.users == "frozen" or (not phase.train_z and hidden > sizes.width)
-    layers = 0 if settings.training.method == "mf" else model.layers
-    interval = settings.cached.finish_interval if phase.name == "finish" else settings.cached.interval
+    method = method_of(settings)
+    layers = method.layers(settings)
     return Work(
         workers=workers,
         n_items=sizes.items,
@@ -46,8 +47,8 @@ def work_of(settings: TrainSettings, sizes: Sizes, phase: Phase, workers: int) -
         average=settings.training.average > 0,
         element=8 if model.dtype == "float64" else 4,
         ids=ids,
-        own_rows=ids and model.l2 > 0 and layers > 0,  # MF's own rows are its outputs
-        interval=interval if model.propagation == "cached" else 0,
+        own_rows=getattr(method, "l2", 0) > 0 and layers > 0,  # MF's own rows are its outputs
+        interval=phase.interval if model.propagation == "cached" else 0,
         history=settings.cached.history if phase.train_z and not fixed else 0,
         next_outer=phase.fair and settings.outer_data != "same",
         weighs_outer=balance.losses == "outer",

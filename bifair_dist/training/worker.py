@@ -70,10 +70,10 @@ def _train(settings: TrainSettings, worker: Worker, comm: Comm, log: RunLog, att
     dataset = problem.dataset
     evaluator = Evaluator(dataset, comm, settings.training.k)
     folder = log.run.folder
-    vectors = "vectors of items and users" if settings.training.id_embeddings else "item vectors"
+    vectors = f"{problem.method.rows_named} {z.shape[1]} wide"
     log.say(
-        f"{dataset.n_users:,} users, {dataset.n_items:,} items, {len(dataset.train):,} training pairs; {vectors} "
-        f"{z.shape[1]} wide, {z.shape[0]:,} rows on each of {comm.size} worker{'s' if comm.size > 1 else ''}"
+        f"{dataset.n_users:,} users, {dataset.n_items:,} items, {len(dataset.train):,} training pairs; {vectors}, "
+        f"{z.shape[0]:,} rows on each of {comm.size} worker{'s' * (comm.size > 1)}"
     )
     where = settings.checkpoint.folder
     checkpoints = Checkpoints(

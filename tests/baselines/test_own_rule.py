@@ -1,8 +1,7 @@
-"""A rule of somebody else's package, found by its entry point: in --help, on the command line, in every worker."""
+"""The rule of docs/add-a-rule.md in another package, found by its entry point: in --help and in every worker."""
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,38 +12,13 @@ from small_runs import Small, command_line, history_of, quick
 from bifair_dist.bilevel.weights.registry import RULES, make_rule, register
 from bifair_dist.bilevel.weights.rule import WeightRule
 from bifair_dist.settings import setting
-
-ROOT = Path(__file__).parents[2]
-RULE = '''
-"""Losses to a power."""
-
-from typing import ClassVar
-
-from bifair_dist.bilevel.weights.rule import WeightRule, normalised
-from bifair_dist.settings import setting
-
-
-class Power(WeightRule):
-    """w_k ~ L_k^p."""
-
-    name: ClassVar[str] = "power"
-    source: ClassVar[str] = "nobody"
-    loss_power: float = setting(2.0, "power: p", unit="power", why="emphasis", gt=0)
-
-    def __call__(self, losses, gram, context):
-        return normalised(losses**self.loss_power)
-'''
+from tests.own_package import ROOT, install
 
 
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
-    """One in which a package with the rule is installed."""
-    (tmp_path / "site" / "power-1.dist-info").mkdir(parents=True)
-    (tmp_path / "site" / "power.py").write_text(RULE)
-    (tmp_path / "site" / "power-1.dist-info" / "METADATA").write_text("Name: power\nVersion: 1\n")
-    points = "[bifair_dist.rules]\npower = power:Power\n"
-    (tmp_path / "site" / "power-1.dist-info" / "entry_points.txt").write_text(points)
-    return {**os.environ, "PYTHONPATH": f"{tmp_path / 'site'}{os.pathsep}{ROOT}"}
+    """One in which a package with the page's rule is installed."""
+    return install("add-a-rule.md", tmp_path / "site")
 
 
 def job(environment: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:

@@ -1,25 +1,15 @@
 """The page docs/add-a-source.md holds: its module, installed beside the package, is a source of jobs/prepare.py."""
 
-import os
-import re
 import subprocess
 import sys
 from pathlib import Path
 
 from bifair_dist.data.dataset import read_dataset
-
-ROOT = Path(__file__).parents[2]
+from tests.own_package import ROOT, install
 
 
 def test_source_of_another_package_is_found_by_its_entry_point(tmp_path: Path) -> None:
-    page = (ROOT / "docs" / "add-a-source.md").read_text()
-    module, entry = re.findall(r"```(?:python|toml)\n(.*?)```", page, re.S)
-    (tmp_path / "my_shop.py").write_text(module)
-    info = tmp_path / "my_shop-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my-shop\nVersion: 1.0\n")
-    points = entry.replace('project.entry-points."bifair_dist.sources"', "bifair_dist.sources").replace('"', "")
-    (info / "entry_points.txt").write_text(points)
+    environment = install("add-a-source.md", tmp_path / "site")
     raw = tmp_path / "raw"
     raw.mkdir()
     pairs = "".join(f"u{u},i{i}\n" for u in range(12) for i in range(12) if (u + i) % 3)
@@ -29,7 +19,7 @@ def test_source_of_another_package_is_found_by_its_entry_point(tmp_path: Path) -
     out = tmp_path / "out"
     done = subprocess.run(
         [*job, "--out", str(out), "--k-core", "2"],
-        env=os.environ | {"PYTHONPATH": f"{tmp_path}:{ROOT}"},
+        env=environment,
         capture_output=True,
         text=True,
     )

@@ -15,7 +15,7 @@ SPACE = Space(
         # within the epochs of a run.
         "bilevel.eta": Range(1e-4, 3e-3, log=True),
         # Unroll step. The second-order term is xi times a difference of gradients: at .01 it is four times the
-        # first-order term on a trained AlphaRec, at 1e-3 a seventh of it (docs/results-2026-11-24.md).
+        # first-order term on a trained AlphaRec, at 1e-3 a seventh of it (docs/archive/results-2026-11-24.md).
         "bilevel.xi": Range(1e-5, 1e-2, log=True),
         # Length of the perturbation e v of theta. Below 1e-4 float32 rounding shows in the difference, above 0.1 the
         # curvature of the third order (docs/hypergradient.md).

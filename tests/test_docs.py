@@ -1,4 +1,4 @@
-"""Every relative link of README.md and docs/ leads to a file, and to a heading where it names one; the index is whole."""
+"""Every relative link of README.md and docs/ leads to a file, and to its heading; the index names every page."""
 
 from __future__ import annotations
 

@@ -17,6 +17,7 @@ from bifair_dist.errors import UserError, did_you_mean
 from bifair_dist.evaluation.bootstrap import replicated_figures
 from bifair_dist.evaluation.choice import Figures, choose
 from bifair_dist.evaluation.groups import GroupMembership
+from bifair_dist.evaluation.hypervolume import hypervolume
 from bifair_dist.evaluation.metrics import EvaluationResult, evaluate
 from bifair_dist.evaluation.scan import product_topk
 from bifair_dist.experiments.paired import change_interval
@@ -58,7 +59,7 @@ def rerank(settings: RerankSettings) -> dict[str, Any]:
         raise UserError(f"strengths: {settings.strengths}; give numbers from 0 to 1")
     model = recommender_of(run.folder)
     valid, test = (_split(dataset, name, (model.users, model.items), table, settings) for name in ("valid", "test"))
-    measured = {0.0: _measured(valid, dataset, tables, _lists(valid, dataset, table, 0.0, settings), settings)}
+    measured: dict[float, EvaluationResult] = {}
     print(f"{settings.method}, {table.name}, {run.folder.name}\n{'validation':<12}  recall    ndcg      CV     MIN")
     for strength in (0.0, *sorted(set(settings.strengths) - {0.0})):
         lists = _lists(valid, dataset, table, strength, settings)
@@ -67,6 +68,8 @@ def rerank(settings: RerankSettings) -> dict[str, Any]:
         print(f"{strength:<12}  {row}", flush=True)
     strengths = list(measured)
     figures = [_choice(measured[strength], table.name) for strength in strengths]
+    area = hypervolume([(f.recall, f.cvs[0]) for f in figures], (figures[0].recall, figures[0].cvs[0]))
+    print(f"hypervolume of the points (recall, CV): {area:.4f}")
     at = choose(figures[0], figures, settings.accuracy_budget)
     chosen = 0.0 if at is None else strengths[at]
     print(
@@ -76,7 +79,13 @@ def rerank(settings: RerankSettings) -> dict[str, Any]:
     )
     of_test = [_lists(test, dataset, table, strength, settings) for strength in (0.0, chosen)]
     before, after = (_measured(test, dataset, tables, part, settings) for part in of_test)
-    found = {"method": settings.method, "group": table.name, "strength": chosen, **_tested(before, after, settings)}
+    found = {
+        "method": settings.method,
+        "group": table.name,
+        "strength": chosen,
+        "hypervolume": area,
+        **_tested(before, after, settings),
+    }
     if settings.output:
         _write(of_test[1], test.users, dataset, Path(settings.output))
     return found

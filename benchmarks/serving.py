@@ -20,6 +20,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -60,23 +61,23 @@ def catalogue(folder: Path, items: int, users: int) -> Path:
     return folder
 
 
-def known_user(draw: np.random.Generator, items: int, users: int) -> Request:
+def known_user(items: int, users: int, draw: np.random.Generator) -> Request:
     """The list of a user whom the model knows."""
     return "GET", f"/recommend?user=u{draw.integers(users)}&k={K}", b""
 
 
-def by_history(draw: np.random.Generator, items: int, users: int) -> Request:
+def by_history(items: int, users: int, draw: np.random.Generator) -> Request:
     """A list for somebody by twenty items."""
     body = {"history": [f"i{i}" for i in draw.integers(items, size=HAS)], "k": K}
     return "POST", "/recommend", json.dumps(body).encode()
 
 
-def similar(draw: np.random.Generator, items: int, users: int) -> Request:
+def similar(items: int, users: int, draw: np.random.Generator) -> Request:
     """Items near an item."""
     return "GET", f"/similar?item=i{draw.integers(items)}&k={K}", b""
 
 
-KINDS: dict[str, Callable[[np.random.Generator, int, int], Request]] = {
+KINDS: dict[str, Callable[[int, int, np.random.Generator], Request]] = {
     "GET /recommend": known_user,
     f"POST /recommend, {HAS} items": by_history,
     "GET /similar": similar,
@@ -135,9 +136,7 @@ def measure(args: argparse.Namespace) -> list[list[str]]:
         with serving(ServeSettings(run=str(folder), serve=limits)):
             for kind, make in KINDS.items():
                 for clients in CLIENTS:
-                    seen = load(
-                        limits.port, clients, args.seconds, lambda d, make=make: make(d, args.items, args.users)
-                    )
+                    seen = load(limits.port, clients, args.seconds, partial(make, args.items, args.users))
                     rows.append([kind, str(clients), *seen.cells])
                     print("  ".join(rows[-1]), flush=True)
     return rows

@@ -29,6 +29,7 @@ from bifair_dist.runs import Metrics, Run
 from bifair_dist.runs.figures import by_group, headline_figures
 from bifair_dist.serving.from_run import recommender_of
 from bifair_dist.serving.model_folder import is_model, read_model
+from bifair_dist.serving.new_items import with_new_items
 from bifair_dist.serving.recommender import Recommender
 from bifair_dist.settings import load, override
 from bifair_dist.training.settings import TrainSettings
@@ -199,6 +200,18 @@ class TrainedRun:
     def similar_items(self, item: str, k: int = 20) -> Table:
         """The k items nearest to `item` in the model's space: rank, item_id, title, score (cosine)."""
         return self.recommender.similar_items(item, k)
+
+    def with_items(self, items: Table) -> Recommender:
+        """Lists with further items that training did not see: `recommend`, `recommend_for`, `similar_items`.
+
+        `items`: item_id, title and the other columns of the run's texts; or with `vector`, made by the same encoder.
+        Raises `UserError`.
+        """
+        if is_model(self.folder):
+            raise UserError(
+                f"{self.folder}: an exported model does not say how texts were encoded; take the run folder"
+            )
+        return with_new_items(Run(self.folder), self.recommender, items)
 
     def report(self) -> Path:
         """The fairness report, a page that is written unless it is there; returns its path."""

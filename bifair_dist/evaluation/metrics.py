@@ -15,8 +15,11 @@ import torch
 from torch import Tensor
 
 from bifair_dist.csr import Csr
+from bifair_dist.evaluation.average_popularity import average_popularity
+from bifair_dist.evaluation.exposure_ratio import exposure_ratio
 from bifair_dist.evaluation.groups import GroupMembership
 from bifair_dist.evaluation.inequality import coefficient_of_variation, gini, lowest_quarter, max_min_fairness
+from bifair_dist.evaluation.long_tail import long_tail, tail_coverage
 from bifair_dist.evaluation.per_user import GroupValues, PerUser, per_user
 from bifair_dist.parallel.comm import Comm
 from bifair_dist.runs.summary import GroupFigures, Summary
@@ -38,10 +41,12 @@ class GroupSummary:
 
 @dataclass(frozen=True, slots=True)
 class GroupExposure:
-    """Exposure of item groups: share of filled list places [G] (sums to more than 1 for multi-label tables) and MMF."""
+    """Exposure of item groups: share of filled list places [G] (sums to more than 1 for multi-label tables), MMF, and
+    the ratio to their shares of training pairs [G] (`exposure_ratio.py`), None where these were not given."""
 
     share: Tensor
     mmf: float
+    ratio: Tensor | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +61,8 @@ class EvaluationResult:
     exposures: tuple[GroupExposure | None, ...]
     gini: float
     coverage: float
+    average_popularity: float
+    tail_coverage: float
     per_user: PerUser
 
     def to_summary(self) -> Summary:
@@ -72,9 +79,11 @@ class EvaluationResult:
                 empty=tuple(table.labels[g] for g in summary.utility.isnan().nonzero()[:, 0].tolist()),
                 exposure=None if exposure is None else _by_label(table, exposure.share),
                 mmf=None if exposure is None else _number(exposure.mmf),
+                exposure_ratio=None if exposure is None or exposure.ratio is None else _by_label(table, exposure.ratio),
             )
         accuracy = {f"{name}@{self.k}": _number(value) for name, value in self.accuracy.items()}
-        return Summary(accuracy, groups, self.users, _number(self.gini), self.coverage)
+        shown = _number(self.gini), self.coverage, _number(self.average_popularity), _number(self.tail_coverage)
+        return Summary(accuracy, groups, self.users, *shown)
 
     def to_dict(self) -> dict[str, Any]:
         """The summary as JSON."""
@@ -90,6 +99,7 @@ def evaluate(
     n_items: int,
     comm: Comm,
     k: int | None = None,
+    popularity: Tensor | None = None,
 ) -> EvaluationResult:
     """All metrics of the lists that `full_ranking` returned on this rank.
 
@@ -101,6 +111,8 @@ def evaluate(
         n_items: items of the whole catalogue.
         comm: the ranks.
         k: cut-off K <= K'; the whole list if left out.
+        popularity: training pairs by item int64[N], the same on every rank; without it, what compares exposure with
+            them is not defined.
     """
     k = ranked.shape[1] if k is None else k
     ranked = ranked[:, :k]
@@ -111,15 +123,18 @@ def evaluate(
 
     places = torch.bincount(ranked[ranked >= 0], minlength=n_items).to(torch.float64)
     exposure = comm.all_reduce_sum(places, "metrics").cpu()
+    taken = None if popularity is None else popularity.cpu()
     return EvaluationResult(
         k=k,
         users=int(totals[0]),
         accuracy={name: float(value) for name, value in accuracy.items()},
         tables=tuple(groups),
         summaries=summaries,
-        exposures=tuple(_exposure(table, exposure) if table.entity == "item" else None for table in groups),
+        exposures=tuple(_exposure(table, exposure, taken) if table.entity == "item" else None for table in groups),
         gini=gini(exposure),
         coverage=float((exposure > 0).sum()) / n_items,
+        average_popularity=math.nan if taken is None else average_popularity(exposure, taken),
+        tail_coverage=math.nan if taken is None else tail_coverage(exposure, long_tail(taken)),
         per_user=contributions,
     )
 
@@ -166,11 +181,17 @@ def _group_columns(values: GroupValues, n_groups: int, start: int, stop: int) ->
     return out
 
 
-def _exposure(table: GroupMembership, exposure: Tensor) -> GroupExposure:
+def _exposure(table: GroupMembership, exposure: Tensor, taken: Tensor | None) -> GroupExposure:
+    share = _share(table, exposure)
+    mmf = max_min_fairness(share, table.sizes().cpu().to(torch.float64) / len(exposure))
+    return GroupExposure(share, mmf, None if taken is None else exposure_ratio(share, _share(table, taken)))
+
+
+def _share(table: GroupMembership, counts: Tensor) -> Tensor:
+    """Each group's share of counts by item [N]: float64[G]."""
     group, item = table.group_index.cpu(), table.entity_index.cpu()
-    by_group = torch.zeros(len(table.labels), dtype=torch.float64).index_add_(0, group, exposure[item])
-    share = by_group / exposure.sum()
-    return GroupExposure(share, max_min_fairness(share, table.sizes().cpu().to(torch.float64) / len(exposure)))
+    by_group = torch.zeros(len(table.labels), dtype=torch.float64).index_add_(0, group, counts[item].double())
+    return by_group / counts.sum()
 
 
 def _number(value: Tensor | float) -> float | None:

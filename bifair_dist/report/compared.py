@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Callable
 from typing import Any
 
 from bifair_dist.report import plots
@@ -42,21 +43,36 @@ def comparison(content: dict[str, Any]) -> list[str]:
 
 
 def _lead(runs: list[dict[str, Any]], metric: str, table_: str) -> str:
-    def cv(run: dict[str, Any]) -> float:
-        value = run["test"]["groups"][table_]["cv"]
-        return float("inf") if value is None else float(value)
-
-    best, fairest = max(runs, key=lambda r: r["test"][metric] or 0.0), min(runs, key=cv)
-    if best is fairest:
-        return (
-            f"{best['name']} has both the highest {metric} ({best['test'][metric]:.4f}) and the least inequality among "
-            f"the groups of {table_} (CV {cv(best):.4f})."
+    """Who has the highest accuracy and the least inequality, with intervals: they are named because they came first."""
+    recall = [(run["name"], run["test"][metric], run["intervals"]["after"].get(metric)) for run in runs]
+    cv = [
+        (
+            run["name"],
+            run["test"]["groups"][table_]["cv"],
+            run["intervals"]["after"]["groups"].get(table_, {}).get("cv"),
         )
-    return (
-        f"{best['name']} has the highest {metric} ({best['test'][metric]:.4f}, CV of {table_} {cv(best):.4f}); "
-        f"{fairest['name']} has the least inequality among the groups of {table_} (CV {cv(fairest):.4f}, {metric} "
-        f"{fairest['test'][metric]:.4f})."
-    )
+        for run in runs
+    ]
+    even = f"the least inequality among the groups of {table_}"
+    return f"{_first(recall, f'the highest {metric}', max)} {_first(cv, even, min, 'CV ')}"
+
+
+def _first(
+    figures: list[tuple[str, float | None, list[float] | None]], what: str, best: Callable[..., float], unit: str = ""
+) -> str:
+    """A sentence on (run, figure, interval): equal ones to four digits have no winner."""
+    known = [(name, round(value, 4), ends) for name, value, ends in figures if value is not None]
+    if not known:
+        return f"No run has {what}: it is not defined."
+    top = best(value for _, value, _ in known)
+    winners = [name for name, value, _ in known if value == top]
+    if len(winners) == len(known):
+        return f"No run has {what}: all have {unit}{top:.4f}." if len(known) > 1 else ""
+    ends = next(ends for _, value, ends in known if value == top)
+    shown = "" if ends is None else f", 95 % interval {ends[0]:.4f} to {ends[1]:.4f}"
+    near = [] if ends is None else [n for n, v, _ in known if n not in winners and ends[0] <= v <= ends[1]]
+    beside = f"; {', '.join(near)} {'lies' if len(near) == 1 else 'lie'} inside it" if near else ""
+    return f"{' and '.join(winners)} {'has' if len(winners) == 1 else 'have'} {what} ({unit}{top:.4f}{shown}{beside})."
 
 
 def _points(runs: list[dict[str, Any]], metric: str, table_: str) -> list[dict[str, Any]]:

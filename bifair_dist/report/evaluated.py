@@ -23,6 +23,7 @@ from bifair_dist.report.lists import read_groups, read_lists
 from bifair_dist.runs import Run
 from bifair_dist.runs.text import number
 from bifair_dist.settings import load
+from bifair_dist.training.evaluator import popularity_of
 from bifair_dist.training.settings import TrainSettings
 
 
@@ -42,7 +43,16 @@ def evaluate_lists(settings: EvaluateSettings) -> dict[str, Any]:
         groups.append(read_groups(Path(path), dataset, read))
     notes = [*read.said, *read.warnings, *_notes(dataset, settings, users, items, asked)]
     ranked = lists_of(asked, users, items)
-    result = evaluate(ranked, asked, wanted, groups, n_items=dataset.n_items, comm=Comm(), k=settings.k)
+    result = evaluate(
+        ranked,
+        asked,
+        wanted,
+        groups,
+        n_items=dataset.n_items,
+        comm=Comm(),
+        k=settings.k,
+        popularity=popularity_of(dataset),
+    )
     summary: dict[str, Any] = {"split": settings.split, "recommendations": str(lists), **result.to_dict()}
     if settings.replicates:
         summary["intervals"] = bootstrap_intervals(result, Comm(), seed=settings.seed, replicates=settings.replicates)

@@ -13,7 +13,7 @@ def rows_of(run: dict[str, Any], dataset: dict[str, Any], name: str) -> list[dic
     """One row a group, the worst served (before, else after) first, groups without a utility last.
 
     Keys: `label`, `size`, `users` (who count there), `before`, `after`, `interval` (of after), `change_interval`; of
-    item groups also `exposure`, `exposure_before`, `item_share`, `pair_share`.
+    item groups also `exposure`, `exposure_before`, `item_share`, `pair_share`, `exposure_ratio`.
     """
     about, after = dataset["groups"][name], run["test"]["groups"][name]
     old = (run["before"] or {}).get("test", {}).get("groups", {}).get(name, {})
@@ -32,6 +32,7 @@ def rows_of(run: dict[str, Any], dataset: dict[str, Any], name: str) -> list[dic
             row |= {
                 "exposure": after["exposure"][label], "exposure_before": old.get("exposure", {}).get(label),
                 "item_share": about["item_share"][label], "pair_share": about["pair_share"][label],
+                "exposure_ratio": after.get("exposure_ratio", {}).get(label),
             }  # fmt: skip
         rows.append(row)
 
@@ -49,7 +50,11 @@ def group_section(run: dict[str, Any], dataset: dict[str, Any], name: str, key: 
     entity = "items" if dataset["groups"][name]["entity"] == "item" else "users"
     with_before, items = run["before"] is not None, "exposure" in rows[0] if rows else False
     head = ["group", *(["before", "after", "change"] if with_before else ["utility"]), entity, "users counted"]
-    head += ["% of items", "% of pairs", *(["% shown before"] if with_before else []), "% shown"] if items else []
+    head += (
+        ["% of items", "% of pairs", *(["% shown before"] if with_before else []), "% shown", "shown / taken"]
+        if items
+        else []
+    )
     cells = [_cells(row, with_before, items) for row in shown]
     more = (
         f'<p class="small">The {len(shown)} worst-served of {len(rows)} groups; report.json has all.</p>'
@@ -79,6 +84,7 @@ def _cells(row: dict[str, Any], with_before: bool, items: bool) -> list[Any]:
     if items:
         shares = ["item_share", "pair_share", *(["exposure_before"] if with_before else []), "exposure"]
         cells += ["-" if row[name] is None else f"{100 * row[name]:.1f}" for name in shares]
+        cells += ["-" if row["exposure_ratio"] is None else f"{row['exposure_ratio']:.2f}"]
     return cells
 
 

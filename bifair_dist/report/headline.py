@@ -19,7 +19,8 @@ def headline(run: dict[str, Any]) -> list[str]:
     groups = after["groups"].get(table, {"utility": {}, "cv": None})
     known = {g: v for g, v in groups["utility"].items() if v is not None}
     if before is None:
-        return [_level(metric, after[metric], run["intervals"]["after"]) + _spread(table, known)]
+        inside = run["intervals"]["after"].get("groups", {}).get(table, {}).get("utility", {})
+        return [_level(metric, after[metric], run["intervals"]["after"]) + _spread(table, known, inside)]
     changes = run["intervals"]["change"] or {}
     found = [
         (_upper(metric), _upper(metric), before[metric], after[metric], changes.get(metric), ("fell by", "rose by"))
@@ -38,7 +39,12 @@ def headline(run: dict[str, Any]) -> list[str]:
     first = f"Clear losses: {'; '.join(losses)}. " if losses else ""
     told = [_upper(metric)] if _below(changes.get(metric)) else []
     told += [f"inequality among the groups of {table}"] if _above(inside.get("cv")) else []
-    phrases = [f"{what} {_verb(b, a, ends, verbs)}" for what, _, b, a, ends, verbs in found if what not in told]
+    phrases = [
+        # The worst-served group is picked by its figure before: its gain carries its interval.
+        f"{what} {_verb(b, a, ends, verbs)}{_interval(ends) if 'worst-served' in what else ''}"
+        for what, _, b, a, ends, verbs in found
+        if what not in told
+    ]
     details = [f"{name}: {_detail(b, a, ends)}." for _, name, b, a, ends, _ in found]
     lead = f"{', '.join(phrases[:-1])}, and {phrases[-1]}" if len(phrases) > 2 else " and ".join(phrases)
     return [
@@ -94,7 +100,11 @@ def _detail(before: float, after: float, interval: Interval) -> str:
     text = f"from {before:.4f} to {after:.4f}"
     if before:
         text += f", {_percent(after / before - 1)}"
-    return text + ("" if interval is None else f" (95 % interval {_percent(interval[0])} to {_percent(interval[1])})")
+    return text + _interval(interval)
+
+
+def _interval(interval: Interval) -> str:
+    return "" if interval is None else f" (95 % interval {_percent(interval[0])} to {_percent(interval[1])})"
 
 
 def _sides(
@@ -116,14 +126,17 @@ def _level(metric: str, value: float, intervals: dict[str, Any]) -> str:
     return f"{_upper(metric)} is {value:.4f}" + (f" (95 % interval {ends[0]:.4f} to {ends[1]:.4f})." if ends else ".")
 
 
-def _spread(table: str, known: Mapping[str, float]) -> str:
+def _spread(table: str, known: Mapping[str, float], intervals: Mapping[str, Interval]) -> str:
+    """The groups served worst and best, which were picked by these figures and so carry their intervals."""
     if len(known) < 2:
         return ""
     low, high = min(known, key=lambda g: (known[g], g)), max(known, key=lambda g: (known[g], g))
     times = f", {known[high] / known[low]:.1f} times as much" if known[low] else ""
-    return (
-        f" The worst-served {table} ({low}) gets {known[low]:.4f}, the best-served ({high}) {known[high]:.4f}{times}."
-    )
+    shown = []
+    for group in (low, high):
+        ends = intervals.get(group)
+        shown.append(f"{known[group]:.4f}" + (f" (95 % interval {ends[0]:.4f} to {ends[1]:.4f})" if ends else ""))
+    return f" The worst-served {table} ({low}) gets {shown[0]}, the best-served ({high}) {shown[1]}{times}."
 
 
 def _upper(metric: str) -> str:

@@ -93,6 +93,8 @@ def _figures(run: dict[str, Any]) -> tuple[list[str], list[list[Any]]]:
             add(f"{table_}: MMF of exposure (1 is even)", "groups", table_, "mmf")
     add("Gini of items' exposure (0 is even)", "gini")
     add("share of items shown at all", "coverage")
+    add("share of the long tail shown at all", "tail_coverage")
+    add("training pairs of an item shown, mean over places", "average_popularity")
     return ["", "before", "after", "change"] if before else ["", "value"], rows
 
 

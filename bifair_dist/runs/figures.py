@@ -14,7 +14,7 @@ GROUPS = 10
 
 
 def headline_figures(metrics: Metrics) -> dict[str, Pair]:
-    """Accuracy, then CV, MIN and max-min fairness of exposure of every group table, then Gini and coverage.
+    """Accuracy, then CV and MIN of every group table, then what is shown of the catalogue.
 
     Names are `accuracy/<metric>`, `fairness/<table> <figure>` and `exposure/<figure>`.
     """
@@ -26,8 +26,8 @@ def headline_figures(metrics: Metrics) -> dict[str, Pair]:
         then = before.groups.get(table, GroupFigures())
         found[f"fairness/{table} CV"] = then.cv, now.cv
         found[f"fairness/{table} MIN"] = then.minimum, now.minimum
-    for name in ("gini", "coverage"):
-        found[f"exposure/{name}"] = getattr(before, name), getattr(after, name)
+    for name in ("gini", "coverage", "average_popularity", "tail_coverage"):
+        found[f"exposure/{name.replace('_', ' ')}"] = getattr(before, name), getattr(after, name)
     return found
 
 

@@ -17,7 +17,8 @@ class GroupFigures:
     """One group table. Utilities are recall@K and NDCG@K by label; `cv` and `minimum` are of recall.
 
     `empty`: labels in which no user has a pair to find, left out of CV and MIN. `exposure` (share of the list places
-    by label) and `mmf` (max-min fairness of exposure) exist for item groups only.
+    by label), `mmf` (max-min fairness of exposure) and `exposure_ratio` (that share over the share of training pairs)
+    exist for item groups only.
     """
 
     cv: Figure = None
@@ -29,6 +30,7 @@ class GroupFigures:
     empty: tuple[str, ...] = ()
     exposure: Mapping[str, Figure] | None = None
     mmf: Figure = None
+    exposure_ratio: Mapping[str, Figure] | None = None
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> GroupFigures:
@@ -43,6 +45,7 @@ class GroupFigures:
             empty=tuple(record.get("empty", ())),
             exposure=record.get("exposure"),
             mmf=record.get("mmf"),
+            exposure_ratio=record.get("exposure_ratio"),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -56,14 +59,19 @@ class GroupFigures:
             "ndcg_utility": dict(self.ndcg_utility),
             "empty": list(self.empty),
         }
-        return record if self.exposure is None else {**record, "exposure": dict(self.exposure), "mmf": self.mmf}
+        if self.exposure is not None:
+            record |= {"exposure": dict(self.exposure), "mmf": self.mmf}
+        if self.exposure_ratio is not None:
+            record["exposure_ratio"] = dict(self.exposure_ratio)
+        return record
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
     """One state on one split. `accuracy`: by name with the cut-off, such as `recall@20`, in the order of the file.
 
-    `users`: how many were measured. `gini` and `coverage` are of the items' exposure over the whole catalogue.
+    `users`: how many were measured. `gini` and `coverage` are of the items' exposure over the whole catalogue,
+    `average_popularity` (training pairs of what is shown) and `tail_coverage` compare it with training.
     """
 
     accuracy: Mapping[str, Figure]
@@ -71,6 +79,8 @@ class Summary:
     users: int = 0
     gini: Figure = None
     coverage: Figure = None
+    average_popularity: Figure = None
+    tail_coverage: Figure = None
 
     @property
     def recall(self) -> float:
@@ -100,6 +110,8 @@ class Summary:
             users=record.get("users", 0),
             gini=record.get("gini"),
             coverage=record.get("coverage"),
+            average_popularity=record.get("average_popularity"),
+            tail_coverage=record.get("tail_coverage"),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -110,6 +122,8 @@ class Summary:
             "groups": {name: figures.to_json() for name, figures in self.groups.items()},
             "gini": self.gini,
             "coverage": self.coverage,
+            "average_popularity": self.average_popularity,
+            "tail_coverage": self.tail_coverage,
         }
 
 

@@ -54,11 +54,11 @@ class Recommender:
 
     @cached_property
     def _item_index(self) -> pd.Index:
-        return pd.Index(self.item_ids)
+        return pd.Index(self.item_ids, dtype=object)  # of text, each look-up would convert all of it
 
     @cached_property
     def _user_index(self) -> pd.Index:
-        return pd.Index(self.user_ids)
+        return pd.Index(self.user_ids, dtype=object)
 
     @cached_property
     def _directions(self) -> Tensor:

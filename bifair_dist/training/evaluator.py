@@ -76,8 +76,22 @@ class Evaluator:
             k=self.k,
             comm=self.comm,
         )
-        result = evaluate(items, mine, wanted, self.groups, n_items=n_items, comm=self.comm, k=self.k)
+        result = evaluate(
+            items,
+            mine,
+            wanted,
+            self.groups,
+            n_items=n_items,
+            comm=self.comm,
+            k=self.k,
+            popularity=popularity_of(self.dataset),
+        )
         return Evaluation(result, result.to_summary(), mine, items, scores)
+
+
+def popularity_of(dataset: Dataset) -> Tensor:
+    """Training pairs by item, int64 [N]."""
+    return torch.from_numpy(np.bincount(dataset.train.item, minlength=dataset.n_items))
 
 
 def pairs_of(n_users: int, *splits: Interactions, items: tuple[int, int] | None = None) -> Csr:

@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 import bifair_dist as bd
+from bifair_dist.data.representations import read_rows
 
 QUICK = {
     "training.max_epochs": 1, "training.eval_every": 1, "training.bilevel_epochs": 1, "training.batch": 512,
@@ -67,6 +69,25 @@ def test_a_run_is_loaded_again(run: bd.TrainedRun) -> None:
     again = bd.load_run(run.folder)
     pd.testing.assert_frame_equal(again.recommend(k=5), run.recommend(k=5))
     pd.testing.assert_frame_equal(again.metrics, run.metrics)
+
+
+def test_new_items(run: bd.TrainedRun, dataset: Path, tables: tuple[pd.DataFrame, pd.DataFrame]) -> None:
+    """Texts of known items, encoded anew, rank like the vectors that were stored; wrong ones are one line."""
+    rows = pd.DataFrame({"item_id": ["new"], "title": ["Title 3"]})
+    with pytest.raises(bd.UserError, match="give a column `vector`"):  # its vectors were made elsewhere
+        run.with_items(rows)
+    with pytest.raises(bd.UserError, match="'new' is not 5 wide"):
+        run.with_items(rows.assign(vector=[[1.0]]))
+    assert len(run.with_items(rows.assign(vector=[[1.0, 0.0, 0.0, 0.0, 1.0]])).similar_items("new", 3)) == 3
+    plain = bd.train(dataset, method="alpharec", output=dataset.parent / "runs", settings={
+        **QUICK, "training.run_name": "minilm", "data.cache": str(dataset.parent / "cache")})  # fmt: skip
+    items = tables[1].head(4)
+    grown = plain.with_items(items.assign(item_id=[f"new {i}" for i in items["item_id"]]))
+    model, z = plain.recommender, read_rows(plain.settings["data"]["representations"], plain.recommender.item_ids)
+    rows_ = [model.item_ids.tolist().index(str(i)) for i in items["item_id"]]
+    want = model.unseen.items(torch.from_numpy(z[rows_]).to(model.items.dtype))
+    torch.testing.assert_close(grown.items[-4:], want, atol=1e-3, rtol=0)
+    assert "new 3" in set(grown.recommend(k=84, exclude="none")["item_id"])
 
 
 def test_the_report(run: bd.TrainedRun) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -33,7 +34,7 @@ def test_clients_count_and_time_answers() -> None:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Slow)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
-        seen = load(server.server_port, 3, 1.0, lambda draw: KINDS["GET /recommend"](draw, 10, 2))
+        seen = load(server.server_port, 3, 1.0, partial(KINDS["GET /recommend"], 10, 2))
     finally:
         server.shutdown()
         server.server_close()
@@ -48,5 +49,5 @@ def test_the_catalogue_can_be_served(tmp_path: Path) -> None:
     assert len(model.recommend(["u3"], 20)) == 20 and len(model.similar_items("i7", 20)) == 20
     assert len(model.recommend_for([["i1", "i2"]], 20)) == 20
     for make in KINDS.values():
-        method, path, body = make(draw, 50, 8)
+        method, path, body = make(50, 8, draw)
         assert method in ("GET", "POST") and path.startswith("/") and (method == "POST") == bool(body)

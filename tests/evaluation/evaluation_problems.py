@@ -69,6 +69,11 @@ def as_sets(of: Csr) -> dict[int, set[int]]:
     }  # fmt: skip
 
 
+def popularity_of(p: Problem) -> Tensor:
+    """Training pairs by item."""
+    return torch.bincount(p.known.columns.to(torch.int64), minlength=p.n_items)
+
+
 def slow_groups(p: Problem):
     out = {}
     for table in p.groups:

@@ -18,8 +18,8 @@ def dcg(places):
     return sum(1 / math.log2(p + 2) for p in places)
 
 
-def slow_metrics(lists, tests, groups, n_items, k):
-    """`lists` and `tests` by user; groups: {name: (entity, labels, {entity: set of labels})}."""
+def slow_metrics(lists, tests, groups, n_items, k, taken):
+    """`lists` and `tests` by user; groups: {name: (entity, labels, {entity: set of labels})}; `taken`: by item."""
     users = [u for u in lists if tests.get(u)]
     recall, ndcg, hit = {}, {}, {}
     for u in users:
@@ -62,11 +62,24 @@ def slow_metrics(lists, tests, groups, n_items, k):
             sizes = {label: sum(label in m for m in members.values()) for label in labels}
             fair = [exposure[x] / (sizes[x] / n_items) for x in labels if sizes[x] and exposure[x] is not None]
             entry["mmf"] = min(fair) if fair else None
+            pairs = {x: sum(n for i, n in enumerate(taken) if x in members.get(i, ())) for x in labels}
+            entry["exposure_ratio"] = {
+                x: None if exposure[x] is None or not pairs[x] else exposure[x] / (pairs[x] / sum(taken))
+                for x in labels
+            }
         out["groups"][name] = entry
     total = sum(shown)
     pairs = sum(abs(a - b) for a in shown for b in shown)
     out["gini"] = ratio(pairs, 2 * n_items * total)  # mean absolute difference over twice the mean
     out["coverage"] = sum(x > 0 for x in shown) / n_items
+    places = [taken[i] for ranked in lists.values() for i in ranked[:k]]
+    out["average_popularity"] = mean(places)
+    tail, held = [], 0
+    for i in sorted(range(n_items), key=lambda i: (-taken[i], i)):
+        if held >= 0.8 * sum(taken):
+            tail.append(i)
+        held += taken[i]
+    out["tail_coverage"] = ratio(sum(shown[i] > 0 for i in tail), len(tail))
     return out
 
 

@@ -1,17 +1,21 @@
 from __future__ import annotations
 
 import json
+import math
 
 import pytest
 import torch
-from evaluation_problems import Problem, as_sets, problem, slow_groups
+from evaluation_problems import Problem, as_sets, popularity_of, problem, slow_groups
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from slow_metrics import slow_metrics, slow_ranking
 
 from bifair_dist.csr import Csr
 from bifair_dist.evaluation import GroupMembership, evaluate, full_ranking
+from bifair_dist.evaluation.average_popularity import average_popularity
+from bifair_dist.evaluation.exposure_ratio import exposure_ratio
 from bifair_dist.evaluation.inequality import coefficient_of_variation, gini, lowest_quarter, max_min_fairness
+from bifair_dist.evaluation.long_tail import long_tail, tail_coverage
 from bifair_dist.parallel.comm import Comm
 
 
@@ -24,7 +28,9 @@ def ranked_lists(p: Problem, k: int, block: int = 4096):
 
 def measured(p: Problem, k: int, cut: int | None = None):
     items, _, users = ranked_lists(p, k)
-    return evaluate(items, users, p.test, p.groups, n_items=p.n_items, comm=Comm(), k=cut)
+    return evaluate(
+        items, users, p.test, p.groups, n_items=p.n_items, comm=Comm(), k=cut, popularity=popularity_of(p)
+    )  # fmt: skip
 
 
 def close(a, b, path=""):
@@ -52,8 +58,8 @@ def test_against_the_slow_implementation(seed, n_users, n_items, k, ties):
         assert items[row].tolist() == kept + [-1] * (k - len(kept))
         assert scores[row, : len(kept)].tolist() == [exact[u][i] for i in kept]
     lists = {u: expected[u] for u in users.tolist()}
-    fast = evaluate(items, users, p.test, p.groups, n_items=p.n_items, comm=Comm()).to_dict()
-    close(fast, slow_metrics(lists, as_sets(p.test), slow_groups(p), p.n_items, k))
+    fast = measured(p, k).to_dict()
+    close(fast, slow_metrics(lists, as_sets(p.test), slow_groups(p), p.n_items, k, popularity_of(p).tolist()))
     json.dumps(fast, allow_nan=False)
 
 
@@ -77,7 +83,10 @@ def test_known_answer():
         "genre", "item", ("p", "q", "r"), torch.tensor([0, 1, 1, 3]), torch.tensor([0, 0, 1, 1])
     )  # fmt: skip
     side = GroupMembership("side", "user", ("m", "f"), torch.tensor([0, 1, 2]), torch.tensor([0, 0, 1]))
-    d = evaluate(ranked, torch.arange(3), test, (table, side), n_items=4, comm=Comm()).to_dict()
+    taken = torch.tensor([6, 2, 1, 1])
+    d = evaluate(
+        ranked, torch.arange(3), test, (table, side), n_items=4, comm=Comm(), popularity=taken
+    ).to_dict()  # fmt: skip
     ideal = 1 + 1 / torch.log2(torch.tensor(3.0, dtype=torch.float64)).item() + 0.5
     assert d["users"] == 2
     assert d["recall@3"] == pytest.approx((2 / 3 + 1) / 2)
@@ -88,9 +97,21 @@ def test_known_answer():
     assert (genre["cv"], genre["min"], genre["empty"]) == (0.0, 1.0, ["r"])
     assert genre["exposure"] == pytest.approx({"p": 6 / 9, "q": 5 / 9, "r": 0.0})
     assert genre["mmf"] == pytest.approx((5 / 9) / (2 / 4))
+    # p: 6 of 9 places, 8 of 10 pairs; q: 5 of 9 places, 3 of 10 pairs; r has none.
+    assert genre["exposure_ratio"] == {"p": pytest.approx(6 / 9 / 0.8), "q": pytest.approx(5 / 9 / 0.3), "r": None}
+    assert d["average_popularity"] == (3 * 6 + 3 * 2 + 1 * 1 + 2 * 1) / 9  # items 0 and 1 thrice, 2 once, 3 twice
+    assert d["tail_coverage"] == 1.0  # the head is 0 and 1, with 8 of 10 pairs; 2 and 3 are shown
     assert d["groups"]["side"]["utility"] == {"m": pytest.approx(5 / 6), "f": None}
     assert "exposure" not in d["groups"]["side"]
     assert d["coverage"] == 1.0
+
+
+def test_without_training_pairs_nothing_is_compared_with_them():
+    p = problem(3, 20, 30)
+    items, _, users = ranked_lists(p, 4)
+    d = evaluate(items, users, p.test, p.groups, n_items=p.n_items, comm=Comm()).to_dict()
+    assert d["average_popularity"] is None and d["tail_coverage"] is None
+    assert "exposure_ratio" not in d["groups"]["genre"] and "exposure" in d["groups"]["genre"]
 
 
 def test_renaming_users_and_items_changes_nothing():
@@ -141,7 +162,19 @@ def test_measures_of_inequality():
     assert lowest_quarter(eight).item() == pytest.approx(0.15)  # two of eight
     assert gini(torch.tensor([5, 5, 5, 5])) == pytest.approx(0.0)
     assert gini(torch.tensor([0, 0, 0, 7])) == pytest.approx(0.75)
+    assert average_popularity(torch.tensor([2, 0, 1]), torch.tensor([5, 9, 2])) == 4.0
+    ratio = exposure_ratio(torch.tensor([0.6, 0.4, 0.0]), torch.tensor([0.3, 0.8, 0.0]))
+    assert ratio[:2].tolist() == pytest.approx([2.0, 0.5]) and ratio[2].isnan()
     assert max_min_fairness(torch.tensor([0.6, 0.4, 0.0]), torch.tensor([0.5, 0.5, 0.0])) == pytest.approx(0.8)
+
+
+def test_the_head_is_the_fewest_items_with_four_fifths_of_the_pairs():
+    assert long_tail(torch.tensor([1, 8, 1])).tolist() == [True, False, True]
+    assert long_tail(torch.tensor([1, 7, 2])).tolist() == [True, False, False]
+    assert long_tail(torch.tensor([2, 2, 2, 2, 2])).tolist() == [False] * 4 + [True]  # ties by index
+    assert long_tail(torch.zeros(3)).tolist() == [True] * 3
+    assert tail_coverage(torch.tensor([5, 0, 1, 0]), torch.tensor([False, True, True, True])) == pytest.approx(1 / 3)
+    assert math.isnan(tail_coverage(torch.ones(1), torch.tensor([False])))
 
 
 def test_user_items_from_pairs_sorts_and_drops_duplicates():

@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
-from evaluation_problems import Problem, problem
+from evaluation_problems import Problem, popularity_of, problem
 from test_metrics import close
 
 from bifair_dist.evaluation import bootstrap_intervals, evaluate, full_ranking
@@ -36,7 +36,8 @@ def run(p: Problem, comm: Comm) -> dict[str, Any]:
         shard(p.user_rows, comm), shard(p.item_rows, comm), n_users=p.n_users, n_items=p.n_items, known=p.known,
         users=p.users, k=K, comm=comm, block=7,
     )  # fmt: skip
-    result = evaluate(items, users, p.test, p.groups, n_items=p.n_items, comm=comm)
+    taken = popularity_of(p)
+    result = evaluate(items, users, p.test, p.groups, n_items=p.n_items, comm=comm, popularity=taken)
     intervals = bootstrap_intervals(result, comm, seed=5, replicates=40)
     return {"items": items, "scores": scores, "users": users, "metrics": result.to_dict(), "intervals": intervals}
 
@@ -63,6 +64,12 @@ def test_number_of_workers_does_not_matter(size: int, tmp_path: Path) -> None:
         assert torch.allclose(torch.cat([r[name]["scores"] for r in ranks]), alone["scores"][order], rtol=1e-6)
         for r in ranks:
             close(r[name]["metrics"], alone["metrics"], name)
+            for figure in ("average_popularity", "tail_coverage", "gini"):  # from whole numbers: to the last bit
+                assert r[name]["metrics"][figure] == alone["metrics"][figure]
+            assert (
+                r[name]["metrics"]["groups"]["genre"]["exposure_ratio"]
+                == alone["metrics"]["groups"]["genre"]["exposure_ratio"]
+            )
             close_intervals(r[name]["intervals"], alone["intervals"], name)
 
 

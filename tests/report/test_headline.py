@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from bifair_dist.report.compared import comparison
 from bifair_dist.report.headline import headline
 
 
@@ -18,7 +19,10 @@ def entry(before: dict[str, Any] | None, after: dict[str, Any], change: dict[str
         "group": "genre",
         "test": after,
         "before": before and {"test": before},
-        "intervals": {"after": {"recall@20": [0.18, 0.21]}, "change": change},
+        "intervals": {
+            "after": {"recall@20": [0.18, 0.21], "groups": {"genre": {"utility": {"A": [0.05, 0.1]}}}},
+            "change": change,
+        },
     }
 
 
@@ -34,8 +38,8 @@ def test_clear_changes() -> None:
     clear = change([-0.02, -0.001], [-0.3, -0.1], A=[0.4, 0.9], B=[-0.3, -0.05], C=[-0.1, 0.1])
     lead, *details = headline(entry(BEFORE, AFTER, clear))
     assert lead == (
-        "Clear losses: Recall@20 fell by 1.0 %. The worst-served genre (A) gained 60 % and inequality among the groups "
-        "of genre fell by 20 %."
+        "Clear losses: Recall@20 fell by 1.0 %. The worst-served genre (A) gained 60 % (95 % interval +40 % to +90 %) "
+        "and inequality among the groups of genre fell by 20 %."
     )
     assert details == [
         "Recall@20: from 0.2000 to 0.1980, -1.0 % (95 % interval -2.0 % to -0.1 %).",
@@ -88,8 +92,8 @@ def test_without_the_lists_before_there_are_no_intervals() -> None:
 def test_a_run_without_a_before() -> None:
     (said,) = headline(entry(None, AFTER, None))
     assert said == (
-        "Recall@20 is 0.1980 (95 % interval 0.1800 to 0.2100). The worst-served genre (A) gets 0.0800, the best-served "
-        "(B) 0.2400, 3.0 times as much."
+        "Recall@20 is 0.1980 (95 % interval 0.1800 to 0.2100). The worst-served genre (A) gets 0.0800 "
+        "(95 % interval 0.0500 to 0.1000), the best-served (B) 0.2400, 3.0 times as much."
     )
 
 
@@ -99,3 +103,27 @@ def test_figures_that_are_not_there(cv: float | None) -> None:
     before = of(0.0, {"A": 0.0, "B": 0.0}, cv)
     lead = headline(entry(before, AFTER, None))[0]
     assert "Recall@20 began at nothing" in lead and "(A) began at nothing" in lead
+
+
+def compared(*figures: tuple[str, float, float | None]) -> str:
+    """The first sentences about runs of (name, recall, CV), each with an interval of .01 to both sides."""
+
+    def one(name: str, recall: float, cv: float | None) -> dict[str, Any]:
+        test = {**of(recall, {"A": 0.1}, cv)}
+        test["groups"]["genre"]["min"] = 0.1
+        ends = {"recall@20": [recall - 0.01, recall + 0.01], "groups": {"genre": {"cv": cv and [cv - 0.01, cv + 0.01]}}}
+        about = {"rule": None, "group": "genre", "method": "m", "before": None, "intervals": {"after": ends}}
+        return {"name": name, "test": test, **about}
+
+    content = {"k": 20, "dataset": {"groups": {"genre": {}}}, "runs": [one(*each) for each in figures]}
+    return next(part for part in comparison(content) if "lead" in part)
+
+
+def test_equal_runs_have_no_winner_and_winners_carry_intervals() -> None:
+    assert compared(("a", 0.2, 0.5), ("b", 0.2, 0.5)) == (
+        '<p class="lead">No run has the highest recall@20: all have 0.2000. No run has the least inequality among the '
+        "groups of genre: all have CV 0.5000.</p>"
+    )
+    told = compared(("a", 0.2, 0.5), ("b", 0.195, 0.3), ("c", 0.2, None))
+    assert "a and c have the highest recall@20 (0.2000, 95 % interval 0.1900 to 0.2100; b lies inside it)." in told
+    assert "b has the least inequality among the groups of genre (CV 0.3000, 95 % interval 0.2900 to 0.3100)." in told

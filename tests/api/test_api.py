@@ -77,8 +77,8 @@ def test_new_items(run: bd.TrainedRun, dataset: Path, tables: tuple[pd.DataFrame
     with pytest.raises(bd.UserError, match="give a column `vector`"):  # its vectors were made elsewhere
         run.with_items(rows)
     with pytest.raises(bd.UserError, match="'new' is not 5 wide"):
-        run.with_items(rows.assign(vector=[[1.0]]))
-    assert len(run.with_items(rows.assign(vector=[[1.0, 0.0, 0.0, 0.0, 1.0]])).similar_items("new", 3)) == 3
+        run.with_items(rows.assign(vector=pd.Series([[1.0]])))
+    assert len(run.with_items(rows.assign(vector=pd.Series([[1.0, 0.0, 0.0, 0.0, 1.0]]))).similar_items("new", 3)) == 3
     plain = bd.train(dataset, method="alpharec", output=dataset.parent / "runs", settings={
         **QUICK, "training.run_name": "minilm", "data.cache": str(dataset.parent / "cache")})  # fmt: skip
     items = tables[1].head(4)

@@ -1,12 +1,18 @@
-"""Progress for a person who watches, and for a log file: one line every few seconds with rate and remaining time."""
+"""Progress: tqdm's bar on a terminal; in a log one line every few seconds with rate and remaining time."""
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from collections.abc import Callable
 from types import TracebackType
 from typing import TextIO
+
+BAR_EVERY = 0.2
+"""Seconds between two drawings of a bar, at least."""
+CLEAR = "\x1b[K"
+"""What makes a terminal erase the rest of the line."""
 
 
 def duration(seconds: float) -> str:
@@ -34,10 +40,10 @@ def rate(done: float, seconds: float) -> str:
 
 
 class Progress:
-    """Counts work done and prints a line at most every `every` seconds, and one at the end.
+    """Counts work done and shows it: a bar on a terminal, else a line at most every `every` seconds; a line at the end.
 
     `total` is the work in `unit` (None where unknown: then without share and remaining time). The rate is the mean
-    since the start, less the work already done before it (`done`, for a resumed run). No terminal tricks.
+    since the start, less the work already done before it (`done`, for a resumed run).
     """
 
     def __init__(
@@ -56,6 +62,9 @@ class Progress:
         self._first, self._every, self._quiet = done, every, quiet
         self._stream, self._clock = stream, clock
         self._start = self._last = clock()
+        self._bar = not quiet and (stream or sys.stdout).isatty()
+        if self._bar:
+            self._every = min(every, BAR_EVERY)
 
     @property
     def seconds(self) -> float:
@@ -68,9 +77,12 @@ class Progress:
         if self._clock() - self._last >= self._every and self.done != self.total:
             self.show(note)
 
-    def show(self, note: str = "") -> None:
-        """Print where it stands, now."""
+    def show(self, note: str = "", *, line: bool = False) -> None:
+        """Show where it stands, now; with `line` as a line also on a terminal."""
         self._last = self._clock()
+        if self._bar and not line:
+            self._draw(note)
+            return
         elapsed, fresh = self.seconds, self.done - self._first
         parts = [f"{self.what}: {self.done:,}"]
         if self.total is not None:
@@ -96,6 +108,18 @@ class Progress:
         if kind is None:
             self.finish()
 
+    def _draw(self, note: str) -> None:
+        """The bar, over the one before; a line feed comes with the last line alone."""
+        from tqdm import tqdm
+
+        bar = tqdm.format_meter(
+            self.done, self.total, self.seconds, prefix=self.what, unit=f" {self.unit}", postfix=note or None,
+            initial=self._first, ncols=shutil.get_terminal_size().columns - 1,
+        )  # fmt: skip
+        print(f"\r{CLEAR}{bar}", end="", file=self._stream or sys.stdout, flush=True)
+
     def _print(self, line: str) -> None:
+        if self._bar:
+            line = f"\r{CLEAR}{line}"
         if not self._quiet:
             print(line, file=self._stream or sys.stdout, flush=True)

@@ -131,7 +131,7 @@ class _Watch:
         self.stop.set()
         self.thread.join()
         self._look()
-        self.progress.show()
+        self.progress.show(line=True)
 
 
 def _start(settings: EmbedSettings) -> None:

@@ -59,3 +59,20 @@ def test_unknown_total_quiet_and_failure() -> None:
     with pytest.raises(RuntimeError), Progress("work", 1, "rows", stream=quiet):
         raise RuntimeError
     assert quiet.getvalue() == ""
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_bar_on_a_terminal_and_a_line_at_its_end() -> None:
+    clock, out = Clock(), Terminal()
+    with Progress("work", 1000, "rows", stream=out, clock=clock) as progress:
+        for _ in range(10):
+            clock.now += 2
+            progress.update(100, note="loss 1.5")
+    drawn = out.getvalue().split("\r\x1b[K")
+    assert len(drawn) == 11 and drawn[0] == ""  # a bar for each step but the last, then the line
+    assert drawn[1].startswith("work:  10%|") and "100/1000 [00:02<00:18, 50.00 rows/s, loss 1.5]" in drawn[1]
+    assert drawn[-1] == "work: 1,000 rows in 20 s (50 rows/s)\n" and out.getvalue().count("\n") == 1

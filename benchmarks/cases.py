@@ -28,9 +28,15 @@ def sweeps(settings: BenchmarkSettings) -> dict[str, list[Case]]:
     scale, model = settings.scale, settings.model
     numbers = sorted(set(scale.workers))
     base = Case(
-        items=scale.items, users=scale.users, pairs=scale.pairs, width=scale.width, batch=settings.training.batch,
-        groups=scale.groups, workers=numbers[-1], method=settings.training.method,
-    )  # fmt: skip
+        items=scale.items,
+        users=scale.users,
+        pairs=scale.pairs,
+        width=scale.width,
+        batch=settings.training.batch_size,
+        groups=scale.groups,
+        workers=numbers[-1],
+        method=settings.training.method,
+    )
     found: dict[str, list[Case]] = {}
     for name in scale.sweeps:
         if name == "strong":
@@ -53,10 +59,10 @@ def sweeps(settings: BenchmarkSettings) -> dict[str, list[Case]]:
                 f"scale.pairs: {case.pairs:,} distinct pairs of {case.users:,} users and {case.items:,} items take too "
                 "long to draw; lower it to half of all pairs"
             )
-        if case.workers > model.output:
+        if case.workers > model.embedding_dim:
             raise UserError(
                 f"scale.workers: {case.workers} workers, but each needs a column of the model's space, which has "
-                f"{model.output} (model.output)"
+                f"{model.embedding_dim} (model.embedding_dim)"
             )
     methods = tuple(dict.fromkeys(scale.methods)) or (base.method,)
     return {name: [replace(case, method=m) for case in cases for m in methods] for name, cases in found.items()}
@@ -64,4 +70,4 @@ def sweeps(settings: BenchmarkSettings) -> dict[str, list[Case]]:
 
 def settings_of(settings: BenchmarkSettings, case: Case) -> BenchmarkSettings:
     """The settings with the method and the batch of the case."""
-    return override(settings, {"training.batch": case.batch, "training.method": case.method})
+    return override(settings, {"training.batch_size": case.batch, "training.method": case.method})

@@ -11,15 +11,30 @@ _WIDTH = 4.4
 
 
 @drawn
-def growth_figure(title: str, xlabel: str, ylabel: str, x: Sequence[float], measured: Sequence[float],
-                  bound: Sequence[float | None], what: str = "bound", name: str = "measured") -> str:  # fmt: skip
+def growth_figure(
+    title: str,
+    xlabel: str,
+    ylabel: str,
+    x: Sequence[float],
+    measured: Sequence[float],
+    bound: Sequence[float | None],
+    what: str = "bound",
+    name: str = "measured",
+) -> str:
     """Measured (full marks) and bound (dashes) over a size, both axes logarithmic; `what`, `name`: their labels."""
     made, axes = figure(_WIDTH, 3.4)
     points = [(a, b) for a, b in zip(x, bound, strict=True) if b is not None]
     axes.plot(x, measured, "o-", color=BLUE, markersize=5, linewidth=1.4, label=name)
     if points:
-        axes.plot(*zip(*points, strict=True), "s--", color=ORANGE, markersize=5, linewidth=1.2,
-                  markerfacecolor="none", label=what)  # fmt: skip
+        axes.plot(
+            *zip(*points, strict=True),
+            "s--",
+            color=ORANGE,
+            markersize=5,
+            linewidth=1.2,
+            markerfacecolor="none",
+            label=what,
+        )
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_xticks(list(dict.fromkeys(x)), [_short(v) for v in dict.fromkeys(x)])
@@ -44,8 +59,15 @@ def bars_figure(title: str, xlabel: str, rows: Sequence[tuple[str, float, float 
             first = y == next(i for i, row in enumerate(rows) if row[2] is not None)
             axes.plot(bound, y, "|", color=INK, markersize=15, markeredgewidth=2, label=what if first else None)
         share = f"{measured / bound:.1f} x" if bound else ""
-        axes.annotate(share, (max(measured, bound or 0.0), y), xytext=(7, 0), textcoords="offset points", fontsize=8,
-                      color=GREY, va="center")  # fmt: skip
+        axes.annotate(
+            share,
+            (max(measured, bound or 0.0), y),
+            xytext=(7, 0),
+            textcoords="offset points",
+            fontsize=8,
+            color=GREY,
+            va="center",
+        )
     axes.set_yticks(range(len(rows)), [name for name, *_ in rows])
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.set_xlim(0, 1.18 * max(max(measured, bound or 0.0) for _, measured, bound in rows))

@@ -160,10 +160,11 @@ def closeness_of(problem: Problem) -> Found:
     row = accuracy(point(torch.float32), exact, (EPS,))[0]
     found: Found = {"share": exact.share, "second_error": row.second.error, "second_cosine": row.second.cosine}
     for name, method, low, rounded in (
-        ("finite difference", "finite_difference", None, False), ("exact", "exact", None, False),
+        ("finite difference", "finite_difference", None, False),
+        ("exact", "exact", None, False),
         ("finite difference, TF32", "finite_difference", None, True),
         ("finite difference, bf16", "finite_difference", torch.bfloat16, False),
-    ):  # fmt: skip
+    ):
         with tf32(rounded):
             g_z = problem.step(method, low=low)(PLAIN, batch, lambda: batch).g_z  # type: ignore[arg-type]
         assert g_z is not None
@@ -182,9 +183,16 @@ def ranking(meter: Meter, problem: Problem, found: Found) -> None:
 
         def ranked(block: int) -> Callable[[], object]:
             return lambda: full_ranking(
-                user_rows, item_rows, n_users=size.users, n_items=size.items, known=known, users=users, k=K,
-                comm=problem.comm, block=block,
-            )  # fmt: skip
+                user_rows,
+                item_rows,
+                n_users=size.users,
+                n_items=size.items,
+                known=known,
+                users=users,
+                k=K,
+                comm=problem.comm,
+                block=block,
+            )
 
         def whole_rows(block: int) -> Callable[[], object]:
             def once() -> None:

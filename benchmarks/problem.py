@@ -29,10 +29,18 @@ def make_problem(pairs: Pairs, settings: TrainSettings, comm: Comm, device: torc
     model = method_of(settings).model(settings, graph.to(device), comm)
     known = (graph.items_of_users, graph.users_of_items) if settings.model.exclude_known else (None, None)
     sampler = BatchSampler(
-        pairs.user, pairs.item, pairs.n_items, batch_size=settings.training.batch, negatives=settings.model.negatives,
-        shared=settings.model.negative_sampling == "shared", known=known[0], users_of_items=known[1],
-        seed=settings.training.seed, rank=comm.rank, workers=comm.size,
-    )  # fmt: skip
+        pairs.user,
+        pairs.item,
+        pairs.n_items,
+        batch_size=settings.training.batch_size,
+        negatives=settings.model.num_negatives,
+        shared=settings.model.negative_sampling == "shared",
+        known=known[0],
+        users_of_items=known[1],
+        seed=settings.training.seed,
+        rank=comm.rank,
+        workers=comm.size,
+    )
     membership = None
     if settings.training.balances:
         membership = Membership.of("item", pairs.item_of_group, pairs.group, pairs.n_items, pairs.n_groups)
@@ -53,7 +61,7 @@ def random_rows(problem: Problem, n_items: int, width: int) -> Tensor:
     """This worker's rows of a random Z [m, width], or of id embeddings [m, k] for items and users."""
     settings, comm = problem.settings, problem.comm
     if settings.training.id_embeddings:
-        n_items, width = n_items + problem.model.graph.n_users, settings.model.output
+        n_items, width = n_items + problem.model.graph.n_users, settings.model.embedding_dim
     return unit_rows(shard_rows(n_items, comm.size), width, comm.rank).to(problem.dtype).to(problem.device)
 
 
@@ -65,7 +73,7 @@ def make_step(
     phase = phases_of(problem.settings)[-1]
     if training.id_embeddings:
         return build_step(phase, problem, State({}, z), inner_group), problem.sampler
-    theta = init_theta(z.shape[1], model.hidden, model.output, model.projector, training.seed, z.dtype)
+    theta = init_theta(z.shape[1], model.hidden, model.embedding_dim, model.projector, training.seed, z.dtype)
     theta = {name: t.to(z.device) for name, t in theta.items()}
     d, h, _ = widths(theta)
     if model.users == "frozen" or (not phase.train_z and h > d):  # as train_worker and Trainer do

@@ -55,6 +55,16 @@ def measured_rates(comm: Comm, device: torch.device, wait: Callable[[], None]) -
         link = sent / seconds(lambda: comm.all_to_all(buffer, shares, shares, "rates"))
         latency = seconds(lambda: comm.all_reduce_sum(one, "rates"))
     return Hardware(
-        name="measured", memory=0.0, sharing=1, flops=flops, flops16=flops, bandwidth=bandwidth, link=link,
-        latency=latency, host_link=0.0, dense=1.0, streaming=1.0, source="benchmark/rates.py, in this run",
-    )  # fmt: skip
+        name="measured",
+        memory=0.0,
+        sharing=1,
+        flops=flops,
+        flops16=flops,
+        bandwidth=bandwidth,
+        link=link,
+        latency=latency,
+        host_link=0.0,
+        dense=1.0,
+        streaming=1.0,
+        source="benchmark/rates.py, in this run",
+    )

@@ -35,10 +35,13 @@ def reading(case: Case, folder: Path, seed: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(dir=folder) as name:
         dataset, vectors = Path(name) / "dataset", Path(name) / "vectors"
         write_dataset(
-            dataset, items=pa.table({"item_id": ids, "title": [f"title of item {n}" for n in ids]}),
-            users=pa.table({"user_id": users}), groups=[table], manifest={"name": "generated", "source": "benchmark"},
+            dataset,
+            items=pa.table({"item_id": ids, "title": [f"title of item {n}" for n in ids]}),
+            users=pa.table({"user_id": users}),
+            groups=[table],
+            manifest={"name": "generated", "source": "benchmark"},
             splits={split: Interactions(user[mask], item[mask]) for split, mask in masks.items()},
-        )  # fmt: skip
+        )
         write_representations(
             vectors, np.array(ids), unit_rows(case.items, case.width, seed).numpy(), {"model": "none"}
         )

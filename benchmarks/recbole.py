@@ -65,15 +65,30 @@ def theirs(method: str, seed: int, args: argparse.Namespace, folder: Path) -> Fi
         "dataset": "data",
         "threads": args.threads,
         "settings": {
-            "data_path": str(folder), "benchmark_filename": ["train", "valid", "test"],
-            "load_col": {"inter": ["user_id", "item_id"]}, "checkpoint_dir": str(folder / "saved"),
-            "embedding_size": WIDTH, "n_layers": LAYERS, "reg_weight": l2, "require_pow": True,
-            "seed": seed, "use_gpu": False, "state": "WARNING", "show_progress": False,
-            "epochs": args.epochs, "train_batch_size": BATCH, "learning_rate": args.lr, "eval_batch_size": 2**22,
-            "eval_step": args.eval_every, "stopping_step": args.patience, "metrics": ["Recall", "NDCG"], "topk": [K],
-            "valid_metric": f"Recall@{K}", "metric_decimal_place": 8,
+            "data_path": str(folder),
+            "benchmark_filename": ["train", "valid", "test"],
+            "load_col": {"inter": ["user_id", "item_id"]},
+            "checkpoint_dir": str(folder / "saved"),
+            "embedding_size": WIDTH,
+            "n_layers": LAYERS,
+            "reg_weight": l2,
+            "require_pow": True,
+            "seed": seed,
+            "use_gpu": False,
+            "state": "WARNING",
+            "show_progress": False,
+            "epochs": args.epochs,
+            "train_batch_size": BATCH,
+            "learning_rate": args.lr,
+            "eval_batch_size": 2**22,
+            "eval_step": args.eval_every,
+            "stopping_step": args.patience,
+            "metrics": ["Recall", "NDCG"],
+            "topk": [K],
+            "valid_metric": f"Recall@{K}",
+            "metric_decimal_place": 8,
         },
-    }  # fmt: skip
+    }
     found = ask_recbole(args.recbole_python, folder, request, args.threads)
     return {
         "recall": found["test"][f"recall@{K}"],
@@ -88,13 +103,28 @@ def theirs(method: str, seed: int, args: argparse.Namespace, folder: Path) -> Fi
 def ours(method: str, seed: int, args: argparse.Namespace, folder: Path) -> Figures:
     """One training of this project's."""
     changes = {
-        "data.dataset": str(args.dataset), "data.representations": str(folder / "unused"), "training.method": method,
-        "model.loss": "bpr", "model.negatives": 1, "model.negative_sampling": "per_example", "model.output": WIDTH,
-        "model.layers": LAYERS, "model.l2": MODELS[method][1], "training.batch": BATCH, "training.theta_lr": args.lr,
-        "training.max_epochs": args.epochs, "training.eval_every": args.eval_every, "training.patience": args.patience,
-        "training.k": K, "training.seed": seed, "training.output": str(folder), "cluster.launcher": "inline",
-        "training.run_name": f"{method}-{seed}", "cluster.threads": args.threads, "tracking.enabled": False,
-    }  # fmt: skip
+        "data.dataset": str(args.dataset),
+        "data.representations": str(folder / "unused"),
+        "training.method": method,
+        "model.loss": "bpr",
+        "model.num_negatives": 1,
+        "model.negative_sampling": "per_example",
+        "model.embedding_dim": WIDTH,
+        "model.num_layers": LAYERS,
+        "model.l2": MODELS[method][1],
+        "training.batch_size": BATCH,
+        "training.theta_lr": args.lr,
+        "training.max_epochs": args.epochs,
+        "training.eval_every": args.eval_every,
+        "training.patience": args.patience,
+        "training.k": K,
+        "training.seed": seed,
+        "training.output": str(folder),
+        "cluster.launcher": "inline",
+        "training.run_name": f"{method}-{seed}",
+        "cluster.threads": args.threads,
+        "tracking.enabled": False,
+    }
     vectors = folder / "unused"  # a training wants representations; id embeddings do not read them
     if not vectors.exists():
         ids = read_dataset(args.dataset).item_ids

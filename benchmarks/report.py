@@ -114,20 +114,38 @@ def _sweep(name: str, results: list[Result], of: str) -> Section:
     }
     found = Section(f"{name}{of}")
     found.head = [
-        *SIZES.values(), "step, ms", "bound", "planned", "times the first", "with new weights, ms", "sent, MB",
-        "peak, MiB", "planned", "users ranked a second", "bound", "set-up, s", "start, s",
-    ]  # fmt: skip
+        *SIZES.values(),
+        "step, ms",
+        "bound",
+        "planned",
+        "times the first",
+        "with new weights, ms",
+        "sent, MB",
+        "peak, MiB",
+        "planned",
+        "users ranked a second",
+        "bound",
+        "set-up, s",
+        "start, s",
+    ]
     for result in results:
         found.rows.append(
             [
-                *_sizes(result), _ms(plain(result)), _ms(sum(plain(result, "bound").values())),
-                _ms(result.get("planned_seconds")), f"{plain(result) / plain(results[0]):.2f}",
-                _ms(result.get("new_weights_seconds")), f"{sum(plain(result, 'sent').values()) / 1e6:,.1f}",
-                f"{result['peak_bytes'] / MIB:,.0f}", f"{result['memory_plan'] / MIB:,.0f}",
-                f"{result['ranked_users_per_second']:,.0f}", f"{result['ranked_bound']:,.0f}",
-                f"{result['set_up_seconds']:.1f}", f"{result['start_seconds'] or 0:.1f}",
+                *_sizes(result),
+                _ms(plain(result)),
+                _ms(sum(plain(result, "bound").values())),
+                _ms(result.get("planned_seconds")),
+                f"{plain(result) / plain(results[0]):.2f}",
+                _ms(result.get("new_weights_seconds")),
+                f"{sum(plain(result, 'sent').values()) / 1e6:,.1f}",
+                f"{result['peak_bytes'] / MIB:,.0f}",
+                f"{result['memory_plan'] / MIB:,.0f}",
+                f"{result['ranked_users_per_second']:,.0f}",
+                f"{result['ranked_bound']:,.0f}",
+                f"{result['set_up_seconds']:.1f}",
+                f"{result['start_seconds'] or 0:.1f}",
             ]
-        )  # fmt: skip
+        )
     x = [r["case"][size] for r in results]
     growth = {what: exponent(x, values) for what, values in columns.items()}
     shown = ", ".join(f"{what} {p:.2f}" for what, p in growth.items() if p is not None)

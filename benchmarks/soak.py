@@ -35,10 +35,19 @@ from bifair_dist.data.generated import generate_dataset
 from bifair_dist.data.representations import write_representations
 
 SETTINGS = {
-    "model.hidden": 32, "model.output": 16, "model.dtype": "float64", "training.batch": 512, "training.average": 1,
-    "training.max_epochs": 150, "training.bilevel_epochs": 150, "training.eval_every": 5, "training.patience": 100,
-    "checkpoint.every": 20, "cluster.max_failures": -1, "tracking.enabled": "false",
-}  # fmt: skip
+    "model.hidden": 32,
+    "model.embedding_dim": 16,
+    "model.dtype": "float64",
+    "training.batch_size": 512,
+    "training.average": 1,
+    "training.max_epochs": 150,
+    "training.bilevel_epochs": 150,
+    "training.eval_every": 5,
+    "training.patience": 100,
+    "checkpoint.every": 20,
+    "cluster.max_failures": -1,
+    "tracking.enabled": "false",
+}
 
 
 def descendants(pid: int) -> dict[int, str]:

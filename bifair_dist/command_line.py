@@ -10,7 +10,7 @@ from typing import Any, NoReturn, TypeVar
 from pydantic_settings import CliSettingsSource
 
 from bifair_dist.errors import UserError
-from bifair_dist.settings import Settings, known_settings, load, override, unknown_setting
+from bifair_dist.settings import Settings, known_settings, load, override, renamed, unknown_setting
 
 S = TypeVar("S", bound=Settings)
 SOURCE = "command line"
@@ -58,7 +58,7 @@ def parse(base: S, arguments: Sequence[str] | None = None, description: str = ""
     `arguments` defaults to `sys.argv[1:]`. `--help` prints every setting and exits with 0. Raises `UserError` for
     anything that is not understood.
     """
-    words = [_spelled(word) for word in (sys.argv[1:] if arguments is None else arguments)]
+    words = [_spelled(word, type(base)) for word in (sys.argv[1:] if arguments is None else arguments)]
     parser = _Parser(
         usage=argparse.SUPPRESS,
         description=description,
@@ -89,13 +89,15 @@ def parse(base: S, arguments: Sequence[str] | None = None, description: str = ""
     return override(base, {k: v[0] if isinstance(v, list) else v for k, v in given.items()}, SOURCE)
 
 
-def _spelled(word: str) -> str:
-    """A word of the command line with the setting's full name, underscores in place of hyphens."""
+def _spelled(word: str, cls: type[Settings]) -> str:
+    """A word of the command line with the setting's full name of today, underscores in place of hyphens."""
     name, has_value, value = word.partition("=")
     if not name.startswith("--"):
         return word
     name = "--" + name[2:].replace("-", "_")
-    return SHORT.get(name, name) + has_value + value
+    name = SHORT.get(name, name)
+    (name,) = renamed(cls, {name[2:]: None}, SOURCE)
+    return f"--{name}{has_value}{value}"
 
 
 def _shown(default: Any) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 import typing
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -23,12 +24,12 @@ from bifair_dist.errors import UserError, did_you_mean
 S = TypeVar("S", bound="Settings")
 
 
-def setting(default: Any, doc: str, *, unit: str = "", why: str = "", **bounds: float) -> Any:
+def setting(default: Any, doc: str, *, unit: str = "", why: str = "", was: str = "", **bounds: float) -> Any:
     """A field: `doc` says what it is, `unit` in what it counts, `why` gives the default's reason.
 
-    `bounds` are pydantic's: ge, gt, le, lt.
+    `was`: an earlier name, which is still accepted, with a note. `bounds` are pydantic's: ge, gt, le, lt.
     """
-    about = {"unit": unit, "why": why}
+    about = {"unit": unit, "why": why, "was": was}
     return Field(default, description=doc, json_schema_extra=about, **bounds)  # type: ignore[call-overload]
 
 
@@ -111,6 +112,36 @@ def known_settings(cls: type[Settings], prefix: str = "") -> Iterator[tuple[str,
             yield prefix + name, field
 
 
+def earlier_names(cls: type[Settings]) -> dict[str, str]:
+    """Dotted keys of today by those of earlier versions."""
+    found = {}
+    for key, field in known_settings(cls):
+        about = field.json_schema_extra
+        if isinstance(about, dict) and (was := about.get("was")):
+            found[f"{key.rpartition('.')[0]}.{was}".lstrip(".")] = key
+    return found
+
+
+def renamed(cls: type[Settings], values: Mapping[Any, Any], source: str) -> dict[str, Any]:
+    """`values` (nested or dotted keys) with dotted keys of today; what was renamed is noted once on stderr.
+
+    Raises `UserError` where a setting is there under both names.
+    """
+    now, flat = earlier_names(cls), flatten(values)
+    old = [key for key in flat if key in now]
+    for key in old:
+        if now[key] in flat:
+            raise UserError(f"{source}: {key} is the earlier name of {now[key]}; give one of the two")
+    if new := [key for key in old if key not in _NOTED]:
+        said = ", ".join(f"{key} is now {now[key]}" for key in new)
+        print(f"note: {source}: {said}; earlier names are still accepted", file=sys.stderr)
+        _NOTED.update(new)
+    return {now.get(key, key): value for key, value in flat.items()}
+
+
+_NOTED: set[str] = set()
+
+
 def _section_of(field: FieldInfo) -> type[Settings] | None:
     kind = field.annotation
     return kind if isinstance(kind, type) and issubclass(kind, Settings) else None
@@ -139,7 +170,7 @@ def override(base: S, values: Mapping[Any, Any], source: str = "the call") -> S:
     """
     cls = type(base)
     merged, known, sections = base.model_dump(), dict(known_settings(cls)), section_names(cls)
-    for key, value in flatten(values).items():
+    for key, value in renamed(cls, values, source).items():
         if key in sections and value is None:
             continue
         if key not in known:

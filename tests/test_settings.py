@@ -15,6 +15,7 @@ from hypothesis import settings as tries
 from hypothesis import strategies as st
 from pydantic import PositiveFloat, ValidationError
 
+import bifair_dist.settings
 from bifair_dist.command_line import parse
 from bifair_dist.errors import UserError
 from bifair_dist.settings import Settings, flatten, known_settings, load, override, section, setting, to_yaml
@@ -114,7 +115,7 @@ def test_wrong_value_is_one_line_naming_key_source_and_value(key: str, value: An
         ("eta", "bilevel.eta"),
         ("theta_lr", "bilevel.theta_lr or training.theta_lr"),
         ("fairnes_strength", "balance.fairness_strength"),
-        ("model.layer", "model.layers"),
+        ("model.layer", "model.num_layers"),
     ],
 )
 def test_unknown_key_names_the_nearest(key: str, hint: str) -> None:
@@ -136,7 +137,7 @@ def test_section_given_a_value() -> None:
 
 def test_nested_and_dotted_keys_are_the_same() -> None:
     nested = override(TrainSettings(), {"bilevel": {"eta": 0.5}, "model": {"tau": 0.2}})
-    assert nested == override(TrainSettings(), {"bilevel.eta": 0.5, "model.tau": 0.2})
+    assert nested == override(TrainSettings(), {"bilevel.eta": 0.5, "model.temperature": 0.2})
     assert nested.bilevel.eta == 0.5
     assert nested.bilevel.xi == TrainSettings().bilevel.xi
 
@@ -183,7 +184,7 @@ def test_every_setting_says_what_it_is_and_why() -> None:
         ("cluster.threads", 0),
         ("bilevel.folds", 1),
         ("bilevel.xi", -1),
-        ("model.tau", 0),
+        ("model.temperature", 0),
         ("training.patience", 0),
     ],
 )
@@ -194,7 +195,7 @@ def test_ranges(key: str, bad: float) -> None:
 
 def test_base_defaults_are_those_of_the_method() -> None:
     settings = TrainSettings()
-    assert (settings.bilevel.xi, settings.balance.rule, settings.model.tau) == (0.001, "entropy", 0.15)
+    assert (settings.bilevel.xi, settings.balance.rule, settings.model.temperature) == (0.001, "entropy", 0.15)
     assert settings.bilevel.hypergradient == "finite_difference"
 
 
@@ -242,7 +243,7 @@ def test_yaml_round_trip(values: dict[str, Any], tmp_path_factory: pytest.TempPa
 
 def test_yaml_floats_are_floats_to_other_readers() -> None:
     yaml = pytest.importorskip("yaml")
-    values = {"bilevel.eta": 1e-5, "model.tau": 1e22, "bilevel.xi": 1.5e-7}
+    values = {"bilevel.eta": 1e-5, "model.temperature": 1e22, "bilevel.xi": 1.5e-7}
     read = yaml.safe_load(to_yaml(override(TrainSettings(), values)))
     assert (read["bilevel"]["eta"], read["model"]["tau"], read["bilevel"]["xi"]) == (1e-5, 1e22, 1.5e-7)
 
@@ -302,7 +303,7 @@ def test_command_line_forms_and_precedence(tmp_path: Path) -> None:
     [
         (["--bilevel.etta", "1"], "command line: unknown setting bilevel.etta; did you mean bilevel.eta?"),
         (["--bilevel.eta"], "command line: --bilevel.eta: expected one argument"),
-        (["--bilevel.eta", "--model.tau", "1"], "command line: --bilevel.eta: expected one argument"),
+        (["--bilevel.eta", "--model.temperature", "1"], "command line: --bilevel.eta: expected one argument"),
         (["--bilevel.eta", "1", "--bilevel.eta=2"], "given twice"),
         (["eta=1"], "did not expect 'eta=1'"),
         (["--config"], "--config: expected one argument"),
@@ -346,3 +347,44 @@ def test_a_mistake_is_told_before_anything_heavy_is_imported(job: str) -> None:
     done = subprocess.run(command, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (2, "\n")
     assert done.stderr.startswith("error: command line: unknown setting outptu") and done.stderr.count("\n") == 1
+
+
+OLD = {"model.output": 7, "model.tau": 0.25, "model.layers": 1, "model.negatives": 9, "training.batch": 33}
+NEW = {
+    "model.embedding_dim": 7,
+    "model.temperature": 0.25,
+    "model.num_layers": 1,
+    "model.num_negatives": 9,
+    "training.batch_size": 33,
+}
+
+
+@pytest.fixture
+def fresh_notes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bifair_dist.settings, "_NOTED", set())
+
+
+def test_earlier_names_are_accepted_with_one_note(
+    fresh_notes: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In files, nested or dotted, and on the command line."""
+    wanted = override(TrainSettings(), NEW)
+    assert capsys.readouterr().err == ""
+    file = tmp_path / "config.yaml"
+    file.write_text("model: {output: 7, tau: 0.25, layers: 1, negatives: 9}\ntraining.batch: 33\n")
+    assert load(TrainSettings(), file) == wanted
+    note = capsys.readouterr().err
+    assert note.count("\n") == 1 and note.startswith(
+        f"note: {file}: model.output is now model.embedding_dim, model.tau is"
+    )
+    words = [word for key, value in OLD.items() for word in (f"--{key}", str(value))]
+    assert parse(TrainSettings(), words) == override(TrainSettings(), OLD) == wanted
+    assert parse(TrainSettings(), ["--model.output=7"]).model.embedding_dim == 7
+    assert capsys.readouterr().err == ""  # said once
+
+
+def test_both_names_of_a_setting_are_refused(fresh_notes: None) -> None:
+    with pytest.raises(UserError, match=r"model\.tau is the earlier name of model\.temperature; give one of the two"):
+        override(TrainSettings(), {"model.tau": 0.1, "model.temperature": 0.2})
+    with pytest.raises(UserError, match=r"--model\.temperature is given twice"):
+        parse(TrainSettings(), ["--model.tau", "0.1", "--model.temperature", "0.2"])

@@ -73,8 +73,10 @@ def read_files(folder: Path, *, complete: bool = True, pooling_wanted: bool = Tr
     positions = int(config.get("max_position_embeddings") or config.get("n_positions") or 0)
     if positions and config.get("model_type") in _AFTER_PADDING:
         positions -= int(config.get("pad_token_id", 1)) + 1
-    chosen = [_optional(folder / "sentence_bert_config.json").get("max_seq_length"),
-              _optional(folder / "tokenizer_config.json").get("model_max_length")]  # fmt: skip
+    chosen = [
+        _optional(folder / "sentence_bert_config.json").get("max_seq_length"),
+        _optional(folder / "tokenizer_config.json").get("model_max_length"),
+    ]
     limits = [int(n) for n in chosen if isinstance(n, (int, float)) and 0 < n < 1e9]  # "none" is written as 1e30
     listed = tuple(int(w) for w in config.get("matryoshka_dimensions") or ())
     return Files(
@@ -129,8 +131,10 @@ def _pooling(path: Path) -> Pooling:
         modes = [k.removeprefix("pooling_mode_") for k, on in config.items() if on and k.startswith("pooling_mode_")]
         modes = [m if m == "lasttoken" else m.removesuffix("_tokens").removesuffix("_token") for m in modes]
     if len(modes) != 1 or modes[0] not in _POOLING:
-        raise UserError(f"pooling: {path} asks for {' and '.join(modes) or 'none'}, known are "
-                        f"{', '.join(_POOLING)}; choose one with --pooling")  # fmt: skip
+        raise UserError(
+            f"pooling: {path} asks for {' and '.join(modes) or 'none'}, known are "
+            f"{', '.join(_POOLING)}; choose one with --pooling"
+        )
     return _POOLING[modes[0]]
 
 

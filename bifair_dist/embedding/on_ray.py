@@ -43,9 +43,11 @@ def embed_catalogue(settings: EmbedSettings) -> Path:
         try:
             gpus = _gpus(settings, ray.cluster_resources())
             about = _about(settings, gpus)
-            print(f"engine: {about['engine']} {about['version']}, {settings.replicas} replicas with "
-                  f"{settings.cpus} CPUs and {gpus:g} GPUs each; model: {job.model.name} ({job.model.source})",
-                  flush=True)  # fmt: skip
+            print(
+                f"engine: {about['engine']} {about['version']}, {settings.replicas} replicas with "
+                f"{settings.cpus} CPUs and {gpus:g} GPUs each; model: {job.model.name} ({job.model.source})",
+                flush=True,
+            )
             return run(job, staging, partial(_one_pass, gpus=gpus), about)
         finally:
             if started_here:

@@ -163,10 +163,14 @@ def summarise(totals: Tensor, sizes: Sequence[int]) -> tuple[dict[str, Tensor], 
         utility, ndcg_utility = recall / members, ndcg / members  # 0 / 0 is the nan that is wanted
         summaries.append(
             GroupSummary(
-                utility, coefficient_of_variation(utility), lowest_quarter(utility),
-                ndcg_utility, coefficient_of_variation(ndcg_utility), lowest_quarter(ndcg_utility),
+                utility,
+                coefficient_of_variation(utility),
+                lowest_quarter(utility),
+                ndcg_utility,
+                coefficient_of_variation(ndcg_utility),
+                lowest_quarter(ndcg_utility),
             )
-        )  # fmt: skip
+        )
         at += 3 * n_groups
     return accuracy, tuple(summaries)
 

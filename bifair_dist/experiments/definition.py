@@ -3,7 +3,7 @@
 about: one sentence
 datasets:                       # folders below --study.data
   steam:
-    settings: {model.tau: 0.2}  # of all its trainings
+    settings: {model.temperature: 0.2}  # of all its trainings
     groups: [genre, popularity] # group tables; each is balanced and judged by itself
     representations: DIR        # below --study.data; left out: MiniLM's, embedded once
     folder: steam               # left out: the name
@@ -31,8 +31,16 @@ from bifair_dist.training.settings import TrainSettings
 Point = dict[str, Any]
 """Values of the settings that are searched."""
 
-GIVEN = ("data.dataset", "data.representations", "training.seed", "training.warm_start", "training.output",
-         "training.run_name", "training.report", "balance.group")  # fmt: skip
+GIVEN = (
+    "data.dataset",
+    "data.representations",
+    "training.seed",
+    "training.warm_start",
+    "training.output",
+    "training.run_name",
+    "training.report",
+    "balance.group",
+)
 """Settings that the study itself gives every training."""
 
 

@@ -19,8 +19,10 @@ def param_space(space: Space, search: str) -> dict[str, Any]:
     from ray import tune
 
     if search == "grid":
-        out = {k: tune.grid_search(list(d.values if isinstance(d, Choice) else d.grid(space.points)))
-               for k, d in space.domains.items()}  # fmt: skip
+        out = {
+            k: tune.grid_search(list(d.values if isinstance(d, Choice) else d.grid(space.points)))
+            for k, d in space.domains.items()
+        }
         return {**out, "seed": tune.grid_search(list(space.seeds))}
 
     def domain(d: Range | Choice) -> Any:
@@ -67,10 +69,14 @@ def scheduler(settings: SweepSettings, search: str, validations: int) -> Any:
             min_samples_required=2,
         )
     return ASHAScheduler(
-        time_attr="training_iteration", metric=METRIC, mode="min", grace_period=min(settings.grace, validations),
+        time_attr="training_iteration",
+        metric=METRIC,
+        mode="min",
+        grace_period=min(settings.grace, validations),
         # Above what any trial reports: one that reaches its end is not stopped just before it.
-        max_t=max(validations, settings.grace) + 1, reduction_factor=2,
-    )  # fmt: skip
+        max_t=max(validations, settings.grace) + 1,
+        reduction_factor=2,
+    )
 
 
 def at_once(train: TrainSettings, asked: int, resources: dict[str, float]) -> int:

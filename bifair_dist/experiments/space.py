@@ -6,12 +6,12 @@ import importlib.util
 import itertools
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from bifair_dist.errors import UserError
-from bifair_dist.settings import known_settings
+from bifair_dist.settings import known_settings, renamed
 from bifair_dist.training.settings import TrainSettings
 
 FOLDER = Path(__file__).resolve().parents[2] / "tune_spaces"
@@ -86,7 +86,9 @@ def load_space(name: str) -> Space:
     if not isinstance(space, Space):
         raise UserError(f"tune.space: {path} defines no SPACE")
     settings = dict(known_settings(TrainSettings))
-    for key in (*space.domains, *space.fixed):
+    domains, fixed = (renamed(TrainSettings, part, str(path)) for part in (space.domains, space.fixed))
+    space = replace(space, domains=domains, fixed=fixed)
+    for key in (*domains, *fixed):
         if key not in settings:
             raise UserError(f"{path}: unknown setting {key}")
     return space

@@ -61,8 +61,16 @@ def _points(title: str, entries: Sequence[Entry], reference: str, group: str) ->
         on = pareto_front([(-r, cv) for r, cv in there])
         front = sorted(point for point, best in zip(there, on, strict=True) if best)
         axes.plot([r for r, _ in there], [cv for _, cv in there], mark, color=colour, markersize=5, alpha=0.7)
-        axes.plot([r for r, _ in front], [cv for _, cv in front], mark, linestyle=dashes, color=colour, markersize=5,
-                  linewidth=1.1, label=e.method)  # fmt: skip
+        axes.plot(
+            [r for r, _ in front],
+            [cv for _, cv in front],
+            mark,
+            linestyle=dashes,
+            color=colour,
+            markersize=5,
+            linewidth=1.1,
+            label=e.method,
+        )
     return _finished(made, axes, title, group, "validation recall")
 
 

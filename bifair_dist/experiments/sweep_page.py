@@ -74,8 +74,10 @@ def _confirmed(rows: Sequence[dict[str, Any]]) -> str:
     for i, name in enumerate(("Recall", "CV", "MIN")):
         before, after = (np.array([row[which][i] for row in rows]) for which in ("alpharec", "best"))
         cells = [f"{v.mean():.4f} ± {v.std(ddof=1) if len(v) > 1 else 0:.4f}" for v in (before, after)]
-        out.append(f"<tr><td>{name}</td><td>{cells[0]}</td><td>{cells[1]}</td><td>"
-                   f"{change(float(after.mean()), float(before.mean()))}</td></tr>")  # fmt: skip
+        out.append(
+            f"<tr><td>{name}</td><td>{cells[0]}</td><td>{cells[1]}</td><td>"
+            f"{change(float(after.mean()), float(before.mean()))}</td></tr>"
+        )
     return "".join(out) + f"</table></div><p>Mean and standard deviation over {len(rows)} seeds.</p>"
 
 

@@ -27,11 +27,26 @@ def front_figure(trials: Sequence[Trial], baseline: Baseline, best: Trial | None
         at = (baseline.recall, getattr(baseline, name))
         axes.scatter(*at, marker="*", c=ORANGE, s=160, label="AlphaRec baseline", zorder=3)
         if best is not None:
-            axes.scatter([best.recall], [getattr(best, name)], marker="o", s=170, facecolors="none", edgecolors=GREEN,
-                         linewidths=2, label="chosen")  # fmt: skip
+            axes.scatter(
+                [best.recall],
+                [getattr(best, name)],
+                marker="o",
+                s=170,
+                facecolors="none",
+                edgecolors=GREEN,
+                linewidths=2,
+                label="chosen",
+            )
         axes.axvline(share * baseline.recall, color=GREY, linestyle=":", linewidth=1)
-        axes.annotate(f"{share:.0%} of the baseline's recall", (share * baseline.recall, axes.get_ylim()[0]),
-                      rotation=90, fontsize=8, color=GREY, ha="right", va="bottom")  # fmt: skip
+        axes.annotate(
+            f"{share:.0%} of the baseline's recall",
+            (share * baseline.recall, axes.get_ylim()[0]),
+            rotation=90,
+            fontsize=8,
+            color=GREY,
+            ha="right",
+            va="bottom",
+        )
     both[0].set_ylabel("CV of group utilities (lower is fairer)")
     both[1].set_ylabel("utility of the worst-served group, MIN (higher is better)")
     both[1].set_xlabel("Recall (higher is better)")
@@ -91,8 +106,7 @@ def importance_figure(importance: dict[str, dict[str, float]]) -> str:
     made, axes = figure(6.4, 0.6 * len(keys) + 1.2)
     for i, (name, shares) in enumerate(importance.items()):
         at = np.arange(len(keys)) + (i - 0.5) * 0.36
-        axes.barh(at, [shares[k] for k in keys], height=0.34, color=(BLUE, ORANGE)[i], label=name,
-                  hatch=("", "//")[i])  # fmt: skip
+        axes.barh(at, [shares[k] for k in keys], height=0.34, color=(BLUE, ORANGE)[i], label=name, hatch=("", "//")[i])
     axes.set_yticks(range(len(keys)), keys, fontsize=8)
     axes.set_xlabel("share of the variance among trials (fANOVA)")
     axes.legend(fontsize=8)

@@ -14,22 +14,25 @@ class ModelSettings(Settings):
         "mlp", "map from item vectors to the model's space", why="AlphaRec's choice; linear is its ablation"
     )
     hidden: int = setting(256, "hidden width of the mlp projector", unit="columns", why="fits encoders 384 wide", ge=1)
-    output: int = setting(64, "width of the model's space", unit="columns", why="AlphaRec's", ge=1)
-    layers: int = setting(2, "LightGCN layers over the user-item graph", unit="layers", why="AlphaRec's", ge=0)
+    embedding_dim: int = setting(64, "width of the model's space", unit="columns", why="AlphaRec's", was="output", ge=1)
+    num_layers: int = setting(
+        2, "LightGCN layers over the user-item graph", unit="layers", why="AlphaRec's", was="layers", ge=0
+    )
     propagation: Literal["full", "cached", "auto"] = setting(
         "full",
         "over the whole graph in every step; or every --cached.interval steps, with a fit between them; "
         "auto: cached where the plan estimates that its steps take a third of the time or less",
         why="full is exact, cached costs a step what its batch costs, whatever the catalogue",
     )
-    tau: float = setting(
+    temperature: float = setting(
         0.15,
         "temperature of InfoNCE",
         unit="cosine",
         why="AlphaRec's for books and films; it takes 0.2 for games",
+        was="tau",
         gt=0,
     )
-    negatives: int = setting(256, "negatives per positive", unit="items", why="AlphaRec's", ge=1)
+    num_negatives: int = setting(256, "negatives per positive", unit="items", why="AlphaRec's", was="negatives", ge=1)
     negative_sampling: Literal["shared", "per_example"] = setting(
         "shared",
         "one pool of negatives for a whole batch, or a draw for each positive",

@@ -109,17 +109,17 @@ def _single(settings: TrainSettings, hardware: Hardware) -> dict[str, TrainSetti
             settings, {"training.strategy": "deepspeed", "deepspeed.offload_z_adam": True}
         )
     if training.id_embeddings:
-        if model.output >= 16:
-            half = model.output // 2
-            found[f"--model.output {half}"] = override(settings, {"model.output": half})
+        if model.embedding_dim >= 16:
+            half = model.embedding_dim // 2
+            found[f"--model.embedding_dim {half}"] = override(settings, {"model.embedding_dim": half})
     elif model.users == "follow" and not cached:  # cached inputs take what fixed ones do
         found["--model.users frozen"] = override(settings, {"model.users": "frozen"})
     if model.projector == "mlp" and model.hidden >= 64 and not training.id_embeddings:
         half = model.hidden // 2
         found[f"--model.hidden {half}"] = override(settings, {"model.hidden": half})
-    if training.batch >= 512:
-        less = training.batch // 4
-        found[f"--training.batch {less}"] = override(settings, {"training.batch": less})
+    if training.batch_size >= 512:
+        less = training.batch_size // 4
+        found[f"--training.batch_size {less}"] = override(settings, {"training.batch_size": less})
     if model.negative_sampling == "per_example":
         found["--model.negative_sampling shared"] = override(settings, {"model.negative_sampling": "shared"})
     if not cached and serves_cached(settings):
@@ -136,7 +136,7 @@ def _cure(words: str, settings: TrainSettings, sizes: Sizes, workers: int, hardw
 
 def _workers_that_fit(settings: TrainSettings, sizes: Sizes, workers: int, hardware: Hardware) -> int:
     """Fewest workers above the present number with which it fits; 0 where not even one for each column does."""
-    for more in range(workers + 1, settings.model.output + 1):
+    for more in range(workers + 1, settings.model.embedding_dim + 1):
         if fits(need(heaviest(settings, sizes, more, hardware)[1], hardware), hardware, more):
             return more
     return 0

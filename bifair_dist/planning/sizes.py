@@ -34,7 +34,7 @@ def find_sizes(settings: TrainPlanSettings) -> Sizes:
     if pairs > items * users:
         raise UserError(f"plan.pairs: {pairs:,} pairs cannot be had of {users:,} users and {items:,} items")
     training = settings.training
-    width = settings.model.output if training.id_embeddings else given.width or _width(settings)
+    width = settings.model.embedding_dim if training.id_embeddings else given.width or _width(settings)
     groups = (given.groups or _groups(settings, manifest)) if training.balances else 0
     return Sizes(items=items, users=users, pairs=pairs, width=width, groups=groups)
 

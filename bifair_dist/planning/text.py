@@ -38,10 +38,10 @@ def plan(settings: TrainPlanSettings) -> str:
     settled, decided = settle_propagation(settings, sizes, shown)
     settings = override(settings, {"model.propagation": settled.model.propagation})
     workers = 1 if settings.cluster.launcher == "inline" else settings.cluster.workers
-    if workers > settings.model.output:
+    if workers > settings.model.embedding_dim:
         raise UserError(
             f"cluster.workers: {workers} workers, but each needs a column of the model's space, which has "
-            f"{settings.model.output} (model.output)"
+            f"{settings.model.embedding_dim} (model.embedding_dim)"
         )
     name, work = heaviest(settings, sizes, workers, shown)
     return "\n".join(

@@ -84,7 +84,13 @@ def _points(runs: list[dict[str, Any]], metric: str, table_: str) -> list[dict[s
             continue
         start = None if before is None else (before[metric], before["groups"][table_]["cv"])
         points.append(
-            {"number": i, "recall": test[metric], "cv": test["groups"][table_]["cv"], "recall_ends": ends[metric],
-             "cv_ends": ends["groups"][table_]["cv"], "start": None if start is None or None in start else start}
-        )  # fmt: skip
+            {
+                "number": i,
+                "recall": test[metric],
+                "cv": test["groups"][table_]["cv"],
+                "recall_ends": ends[metric],
+                "cv_ends": ends["groups"][table_]["cv"],
+                "start": None if start is None or None in start else start,
+            }
+        )
     return points

@@ -41,10 +41,11 @@ def content_of(runs: Sequence[RunFiles], settings: ReportSettings) -> dict[str, 
             )
         out.append(_run(run, dataset, settings))
     about = {
-        "users": dataset.n_users, "items": dataset.n_items,
+        "users": dataset.n_users,
+        "items": dataset.n_items,
         "pairs": {split: len(getattr(dataset, split)) for split in ("train", "valid", "test")},
         "groups": {name: _table(dataset, name) for name in dataset.groups},
-    }  # fmt: skip
+    }
     return {"format": "bifair-report", "format_version": 1, "k": first.training.k, "dataset": about, "runs": out}
 
 
@@ -59,8 +60,9 @@ def _table(dataset: Dataset, name: str) -> dict[str, Any]:
     """A group table's sizes: members, and of item groups the share of items and of training pairs by label."""
     table = dataset.groups[name]
     out: dict[str, Any] = {
-        "entity": table.entity, "sizes": {label: int(n) for label, n in zip(table.labels, table.sizes(), strict=True)},
-    }  # fmt: skip
+        "entity": table.entity,
+        "sizes": {label: int(n) for label, n in zip(table.labels, table.sizes(), strict=True)},
+    }
     if table.entity == "item":
         popularity = np.bincount(dataset.train.item, minlength=dataset.n_items)
         pairs = np.bincount(table.group_index, popularity[table.entity_index], len(table.labels)) / len(dataset.train)
@@ -92,8 +94,10 @@ def _run(run: RunFiles, dataset: Dataset, settings: ReportSettings) -> dict[str,
     entry["headline"] = headline(entry)
     entry["drift"], missing = _drift(run, dataset, namer, entry)
     entry["users"] = users_of(dataset, namer, found.users, found.after, found.before)
-    entry["provenance"] = {**run.provenance.to_json(), "dataset_manifest": {
-        key: dataset.manifest.get(key) for key in ("source", "seed", "options", "checksums")}}  # fmt: skip
+    entry["provenance"] = {
+        **run.provenance.to_json(),
+        "dataset_manifest": {key: dataset.manifest.get(key) for key in ("source", "seed", "options", "checksums")},
+    }
     entry["config"] = config
     entry["changed_settings"] = {key: value for key, value in config.items() if value != usual[key]}
     entry["notes"] = [*_notes(run, found), *missing]

@@ -38,8 +38,9 @@ class Namer:
             places: dict[int, list[int]] = {}
             for place, item in enumerate(items):
                 places.setdefault(int(item), []).append(place)
-            pairs = zip(self._groups.entity_index[member].tolist(), self._groups.group_index[member].tolist(),
-                        strict=True)  # fmt: skip
+            pairs = zip(
+                self._groups.entity_index[member].tolist(), self._groups.group_index[member].tolist(), strict=True
+            )
             for item, group in pairs:
                 for place in places[item]:
                     out[place].append(self.labels[group])
@@ -65,17 +66,27 @@ def drift_of(first: Vectors, last: Vectors, dataset: Dataset, namer: Namer, mark
         "all": quantiles(drift),
         "groups": _by_group(dataset, by_item),
         "moved": [
-            {"title": namer.title(item), "item_id": str(dataset.item_ids[item]), "groups": groups,
-             "train_pairs": int(namer.train_pairs[item]), "drift": float(by_item[item])}
+            {
+                "title": namer.title(item),
+                "item_id": str(dataset.item_ids[item]),
+                "groups": groups,
+                "train_pairs": int(namer.train_pairs[item]),
+                "drift": float(by_item[item]),
+            }
             for item, groups in zip(moved, namer.groups(moved), strict=True)
         ],
         "neighbours": [
-            {"title": namer.title(item), "item_id": str(dataset.item_ids[item]), "groups": groups,
-             "drift": None if np.isnan(by_item[item]) else float(by_item[item]),
-             "before": _near(before, namer), "after": _near(after, namer)}
+            {
+                "title": namer.title(item),
+                "item_id": str(dataset.item_ids[item]),
+                "groups": groups,
+                "drift": None if np.isnan(by_item[item]) else float(by_item[item]),
+                "before": _near(before, namer),
+                "after": _near(after, namer),
+            }
             for item, groups, before, after in zip(chosen, namer.groups(chosen), *near, strict=True)
         ],
-    }  # fmt: skip
+    }
 
 
 def _by_group(dataset: Dataset, by_item: Numbers) -> dict[str, dict[str, Any]]:

@@ -24,16 +24,22 @@ def rows_of(run: dict[str, Any], dataset: dict[str, Any], name: str) -> list[dic
     rows = []
     for label, size in about["sizes"].items():
         row = {
-            "label": label, "size": size, "users": run["counted_users"][name][label],
-            "before": old.get("utility", {}).get(label), "after": after["utility"][label],
-            "interval": ends.get(label), "change_interval": moved.get(label),
-        }  # fmt: skip
+            "label": label,
+            "size": size,
+            "users": run["counted_users"][name][label],
+            "before": old.get("utility", {}).get(label),
+            "after": after["utility"][label],
+            "interval": ends.get(label),
+            "change_interval": moved.get(label),
+        }
         if "exposure" in after:
             row |= {
-                "exposure": after["exposure"][label], "exposure_before": old.get("exposure", {}).get(label),
-                "item_share": about["item_share"][label], "pair_share": about["pair_share"][label],
+                "exposure": after["exposure"][label],
+                "exposure_before": old.get("exposure", {}).get(label),
+                "item_share": about["item_share"][label],
+                "pair_share": about["pair_share"][label],
                 "exposure_ratio": after.get("exposure_ratio", {}).get(label),
-            }  # fmt: skip
+            }
         rows.append(row)
 
     def worst_first(row: dict[str, Any]) -> tuple[bool, float]:

@@ -24,11 +24,25 @@ def utility_figure(title: str, rows: Sequence[dict[str, Any]], before: str = "be
         if old is not None and new is not None:
             axes.annotate("", (new, y), (old, y), arrowprops={"arrowstyle": "-", "color": GREY, "linewidth": 0.9})
         if old is not None:
-            axes.plot(old, y, "o", markersize=6, markerfacecolor="none", markeredgecolor=ORANGE, markeredgewidth=1.5,
-                      label=before if y == _first(rows, "before") else None)  # fmt: skip
+            axes.plot(
+                old,
+                y,
+                "o",
+                markersize=6,
+                markerfacecolor="none",
+                markeredgecolor=ORANGE,
+                markeredgewidth=1.5,
+                label=before if y == _first(rows, "before") else None,
+            )
         if new is not None:
-            axes.plot(new, y, "o", markersize=6, color=BLUE,
-                      label="after, 95 % interval" if y == _first(rows, "after") else None)  # fmt: skip
+            axes.plot(
+                new,
+                y,
+                "o",
+                markersize=6,
+                color=BLUE,
+                label="after, 95 % interval" if y == _first(rows, "after") else None,
+            )
     _groups(axes, rows)
     axes.set_xlabel("utility: share of wanted items found")
     axes.set_xlim(left=0)
@@ -43,10 +57,25 @@ def exposure_figure(title: str, rows: Sequence[dict[str, Any]]) -> str:
     for y, row in enumerate(rows):
         axes.barh(y, 100 * row["exposure"], height=0.5, color=BLUE, alpha=0.75, label="after" if y == 0 else None)
         if row["exposure_before"] is not None:
-            axes.plot(100 * row["exposure_before"], y, "o", markersize=6, markerfacecolor="none",
-                      markeredgecolor=ORANGE, markeredgewidth=1.5, label="before" if y == 0 else None)  # fmt: skip
-        axes.plot(100 * row["pair_share"], y, "|", color=INK, markersize=13, markeredgewidth=1.8,
-                  label="share of training pairs" if y == 0 else None)  # fmt: skip
+            axes.plot(
+                100 * row["exposure_before"],
+                y,
+                "o",
+                markersize=6,
+                markerfacecolor="none",
+                markeredgecolor=ORANGE,
+                markeredgewidth=1.5,
+                label="before" if y == 0 else None,
+            )
+        axes.plot(
+            100 * row["pair_share"],
+            y,
+            "|",
+            color=INK,
+            markersize=13,
+            markeredgewidth=1.8,
+            label="share of training pairs" if y == 0 else None,
+        )
     _groups(axes, rows)
     axes.set_xlabel("share of places in the lists, %")
     _legend(axes, made)
@@ -54,14 +83,22 @@ def exposure_figure(title: str, rows: Sequence[dict[str, Any]]) -> str:
 
 
 @drawn
-def lines_figure(title: str, ylabel: str, x: Sequence[float], lines: Mapping[str, Sequence[float | None]],
-                 even: float | None = None) -> str:  # fmt: skip
+def lines_figure(
+    title: str, ylabel: str, x: Sequence[float], lines: Mapping[str, Sequence[float | None]], even: float | None = None
+) -> str:
     """One line a group over the epochs of the fair phases; the most even weight as a dotted line."""
     made, axes = figure(_WIDTH, 3.2 + 0.16 * (len(lines) // 2))
     for (name, values), (colour, mark, dashes) in zip(lines.items(), LINES, strict=False):
         points = [(at, v) for at, v in zip(x, values, strict=True) if v is not None]
-        axes.plot(*zip(*points, strict=True), linestyle=dashes, marker=mark, color=colour, markersize=4.5,
-                  linewidth=1.3, label=label(name))  # fmt: skip
+        axes.plot(
+            *zip(*points, strict=True),
+            linestyle=dashes,
+            marker=mark,
+            color=colour,
+            markersize=4.5,
+            linewidth=1.3,
+            label=label(name),
+        )
     if even is not None:
         axes.axhline(even, color=GREY, linestyle=":", linewidth=1)
         axes.annotate("even", (x[0], even), fontsize=8, color=GREY, xytext=(0, 2), textcoords="offset points")
@@ -81,13 +118,27 @@ def validation_figure(title: str, history: Sequence[dict[str, Any]], metric: str
         axes.plot(x, [float("nan") if v is None else v for v in values], color=colour, linewidth=1.2)
         for at, value, record in zip(x, values, history, strict=True):
             if value is not None:
-                axes.plot(at, value, "o", markersize=4.5, markeredgecolor=colour, color=colour,
-                          markerfacecolor=colour if record["best"] else "none")  # fmt: skip
+                axes.plot(
+                    at,
+                    value,
+                    "o",
+                    markersize=4.5,
+                    markeredgecolor=colour,
+                    color=colour,
+                    markerfacecolor=colour if record["best"] else "none",
+                )
         for i in range(1, len(history)):
             if history[i]["phase"] != history[i - 1]["phase"]:
                 axes.axvline(x[i - 1], color=GREY, linestyle="--", linewidth=1)
-                axes.annotate(history[i]["phase"], (x[i - 1], axes.get_ylim()[1]), fontsize=8, color=GREY, va="top",
-                              xytext=(4, 0), textcoords="offset points")  # fmt: skip
+                axes.annotate(
+                    history[i]["phase"],
+                    (x[i - 1], axes.get_ylim()[1]),
+                    fontsize=8,
+                    color=GREY,
+                    va="top",
+                    xytext=(4, 0),
+                    textcoords="offset points",
+                )
         axes.set_ylabel(name)
     both[1].set_xlabel("epoch")
     return svg(made, title)
@@ -126,8 +177,9 @@ def scatter_figure(title: str, points: Sequence[dict[str, Any]], metric: str, ta
             axes.plot(p["recall_ends"], [p["cv"]] * 2, color=BLUE, linewidth=1, alpha=0.5)
             axes.plot([p["recall"]] * 2, p["cv_ends"], color=BLUE, linewidth=1, alpha=0.5)
         axes.plot(p["recall"], p["cv"], "o", markersize=7, color=BLUE)
-        axes.annotate(str(p["number"]), (p["recall"], p["cv"]), xytext=(6, 5), textcoords="offset points",
-                      fontweight="bold")  # fmt: skip
+        axes.annotate(
+            str(p["number"]), (p["recall"], p["cv"]), xytext=(6, 5), textcoords="offset points", fontweight="bold"
+        )
     axes.set_xlabel(f"{metric} (more is better)")
     axes.set_ylabel(f"CV of {label(table)} (lower is fairer)")
     return svg(made, title)

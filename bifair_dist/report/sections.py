@@ -122,8 +122,10 @@ def _training(run: dict[str, Any], key: str) -> Iterator[str]:
         for name, ylabel, even in (("weights", "weight of a group", 1 / len(labels)), ("group_losses", "loss", None)):
             lines = _lines(fair, name, labels)
             if lines:
-                what = {"weights": "The weights that the rule gave the groups.",
-                        "group_losses": "Training loss by group: a mean of the latest batches."}[name]  # fmt: skip
+                what = {
+                    "weights": "The weights that the rule gave the groups.",
+                    "group_losses": "Training loss by group: a mean of the latest batches.",
+                }[name]
                 less = f" The {len(lines)} of {len(labels)} that changed most." if len(lines) < len(labels) else ""
                 svg = plots.lines_figure(f"{key}: {name}", ylabel, x, lines, even)
                 drawings.append(figure(svg, what + less))

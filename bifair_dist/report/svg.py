@@ -21,9 +21,19 @@ INK, GREY = "#1a1a1a", "#777777"
 BLUE, ORANGE, GREEN, PINK, SKY, YELLOW = "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00"
 
 LINES = (
-    (BLUE, "o", "-"), (ORANGE, "s", "--"), (GREEN, "^", "-."), (PINK, "D", ":"), (INK, "v", "-"), (SKY, "P", "--"),
-    (YELLOW, "X", "-."), (GREY, "*", ":"), (BLUE, "<", "--"), (ORANGE, ">", "-"), (GREEN, "p", ":"), (PINK, "h", "-"),
-)  # fmt: skip
+    (BLUE, "o", "-"),
+    (ORANGE, "s", "--"),
+    (GREEN, "^", "-."),
+    (PINK, "D", ":"),
+    (INK, "v", "-"),
+    (SKY, "P", "--"),
+    (YELLOW, "X", "-."),
+    (GREY, "*", ":"),
+    (BLUE, "<", "--"),
+    (ORANGE, ">", "-"),
+    (GREEN, "p", ":"),
+    (PINK, "h", "-"),
+)
 """(colour, mark, dashes) of lines in one plot: no two share their mark."""
 
 _NAMES = {GREY: "grey", BLUE: "blue", ORANGE: "orange", GREEN: "green", PINK: "pink", SKY: "sky", YELLOW: "yellow"}
@@ -36,12 +46,26 @@ VARIABLES = """
 """
 
 _STYLE = {
-    "text.color": INK, "axes.edgecolor": GREY, "axes.labelcolor": INK, "xtick.color": GREY, "ytick.color": GREY,
-    "xtick.labelcolor": INK, "ytick.labelcolor": INK, "figure.facecolor": "none", "axes.facecolor": "none",
-    "savefig.facecolor": "none", "legend.frameon": False, "font.size": 9, "axes.labelsize": 9, "xtick.labelsize": 8,
-    "ytick.labelsize": 8, "legend.fontsize": 8, "axes.spines.top": False, "axes.spines.right": False,
+    "text.color": INK,
+    "axes.edgecolor": GREY,
+    "axes.labelcolor": INK,
+    "xtick.color": GREY,
+    "ytick.color": GREY,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+    "savefig.facecolor": "none",
+    "legend.frameon": False,
+    "font.size": 9,
+    "axes.labelsize": 9,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "legend.fontsize": 8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
     "svg.fonttype": "none",
-}  # fmt: skip
+}
 
 
 def drawn(draw: Callable[P, str]) -> Callable[P, str]:

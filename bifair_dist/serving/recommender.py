@@ -147,9 +147,14 @@ class Recommender:
             raise UserError(f"new items: {error}; train bifair or alpharec") from None
         unseen = self.unseen.with_items(z)
         return Recommender(
-            np.concatenate([self.item_ids, ids]), np.concatenate([self.titles, np.array(titles, object)]),
-            self.user_ids, torch.cat([self.items, vectors]), self.users, self.pairs, lambda: unseen,
-        )  # fmt: skip
+            np.concatenate([self.item_ids, ids]),
+            np.concatenate([self.titles, np.array(titles, object)]),
+            self.user_ids,
+            torch.cat([self.items, vectors]),
+            self.users,
+            self.pairs,
+            lambda: unseen,
+        )
 
     # -- parts -----------------------------------------------------------------------------------------------------
 

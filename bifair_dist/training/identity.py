@@ -6,7 +6,7 @@ import hashlib
 import json
 from pathlib import Path
 
-from bifair_dist.settings import flatten
+from bifair_dist.settings import earlier_names, flatten
 from bifair_dist.training.provenance import data_checksums
 from bifair_dist.training.run_folder import MAY_CHANGE
 from bifair_dist.training.settings import TrainSettings
@@ -21,7 +21,9 @@ def identity(settings: TrainSettings) -> str:
     folder's name. Settings of fair phases do not count for a method that has none.
     """
     free = MAY_CHANGE if settings.training.balances else (*MAY_CHANGE, *_OF_FAIR_PHASES)
-    depends = {k: v for k, v in flatten(settings).items() if not k.startswith(free)}
+    # Under the names that these settings first had, so that a renamed setting changes no identity.
+    first = {now: was for was, now in earlier_names(TrainSettings).items()}
+    depends = {first.get(k, k): v for k, v in flatten(settings).items() if not k.startswith(free)}
     depends |= {"data.representations": None, **data_checksums(settings)}  # those that are not read do not count
     depends["training.warm_start"] = Path(settings.training.warm_start).name
     return hashlib.blake2b(json.dumps(depends, sort_keys=True).encode(), digest_size=6).hexdigest()

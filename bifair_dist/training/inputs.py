@@ -48,7 +48,7 @@ def _with_propagation(settings: TrainSettings, dataset: Dataset) -> TrainSetting
         items=dataset.n_items,
         users=dataset.n_users,
         pairs=len(dataset.train),
-        width=int(read_manifest(Path(vectors))["dim"]) if vectors else settings.model.output,
+        width=int(read_manifest(Path(vectors))["dim"]) if vectors else settings.model.embedding_dim,
         groups=len(group.labels) if group is not None else 0,
     )
     settings, line = settle_propagation(settings, sizes, hardware_of(settings))

@@ -132,10 +132,19 @@ def sampler_of(
     """Batches of the pairs (user, item) [E]; `known` (by user, by item) and `stream` as `BatchSampler` has them."""
     training, model = settings.training, settings.model
     return BatchSampler(
-        user, item, dataset.n_items, batch_size=training.batch, negatives=min(model.negatives, dataset.n_items),
-        shared=model.negative_sampling == "shared", known=known[0], users_of_items=known[1], seed=training.seed,
-        stream=stream, rank=comm.rank, workers=comm.size,
-    )  # fmt: skip
+        user,
+        item,
+        dataset.n_items,
+        batch_size=training.batch_size,
+        negatives=min(model.num_negatives, dataset.n_items),
+        shared=model.negative_sampling == "shared",
+        known=known[0],
+        users_of_items=known[1],
+        seed=training.seed,
+        stream=stream,
+        rank=comm.rank,
+        workers=comm.size,
+    )
 
 
 def check_fits(settings: TrainSettings, dataset: Dataset, workers: int) -> None:
@@ -144,10 +153,10 @@ def check_fits(settings: TrainSettings, dataset: Dataset, workers: int) -> None:
         check_installed()
     if len(dataset.train) == 0:
         raise UserError(f"{settings.data.dataset}: no training pairs; prepare it with other options")
-    if workers > settings.model.output:
+    if workers > settings.model.embedding_dim:
         raise UserError(
-            f"{workers} workers, but each needs a column of the model's space, which has {settings.model.output} "
-            "(model.output); lower --cluster.workers"
+            f"{workers} workers, but each needs a column of the model's space, which has "
+            f"{settings.model.embedding_dim} (model.embedding_dim); lower --cluster.workers"
         )
     if settings.folded and len(dataset.train) < settings.bilevel.folds:
         raise UserError(

@@ -14,9 +14,16 @@ from bifair_dist.settings import flatten, load, to_yaml
 from bifair_dist.training.settings import TrainSettings
 
 MAY_CHANGE = (
-    "cluster.", "tracking.", "checkpoint.", "deepspeed.", "data.cache", "training.output", "training.run_name",
-    "training.strategy", "training.report",
-)  # fmt: skip
+    "cluster.",
+    "tracking.",
+    "checkpoint.",
+    "deepspeed.",
+    "data.cache",
+    "training.output",
+    "training.run_name",
+    "training.strategy",
+    "training.report",
+)
 """Settings under which a run may go on although it began with others: they change no number beyond rounding."""
 
 

@@ -26,7 +26,9 @@ class TrainingSettings(Settings):
         "how workers share the projector: DistributedDataParallel, or a DeepSpeed engine with ZeRO (--deepspeed.*)",
         why="the projector is small; DeepSpeed is for catalogues whose Adam moments of Z do not fit the GPU",
     )
-    batch: int = setting(4096, "positives per step, over all workers", unit="pairs", why="AlphaRec's", ge=1)
+    batch_size: int = setting(
+        4096, "positives per step, over all workers", unit="pairs", why="AlphaRec's", was="batch", ge=1
+    )
     precision: Literal["full", "bf16"] = setting(
         "full",
         "number format of the projector's products in the inner and outer passes: that of --model.dtype, or "

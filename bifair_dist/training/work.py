@@ -13,7 +13,7 @@ def work_of(settings: TrainSettings, sizes: Sizes, phase: Phase, workers: int) -
     """The step of `phase` under these settings."""
     model, bilevel, balance = settings.model, settings.bilevel, settings.balance
     ids, linear = settings.training.id_embeddings, model.projector == "linear"
-    hidden = model.output if linear else model.hidden
+    hidden = model.embedding_dim if linear else model.hidden
     # Where Z stands still and pooling comes first, the trainer pools once and not in every step.
     fixed = ids or model.users == "frozen" or (not phase.train_z and hidden > sizes.width)
     method = method_of(settings)
@@ -23,11 +23,11 @@ def work_of(settings: TrainSettings, sizes: Sizes, phase: Phase, workers: int) -
         n_items=sizes.items,
         n_users=sizes.users,
         n_pairs=sizes.pairs,
-        d=model.output if ids else sizes.width,
+        d=model.embedding_dim if ids else sizes.width,
         h=model.hidden,
-        k=model.output,
-        batch=settings.training.batch,
-        negatives=min(model.negatives, sizes.items),
+        k=model.embedding_dim,
+        batch=settings.training.batch_size,
+        negatives=min(model.num_negatives, sizes.items),
         n_groups=sizes.groups if phase.fair else 0,
         layers=layers,
         linear=linear,

@@ -15,10 +15,17 @@ import bifair_dist as bd
 from bifair_dist.data.representations import read_rows
 
 QUICK = {
-    "training.max_epochs": 1, "training.eval_every": 1, "training.bilevel_epochs": 1, "training.batch": 512,
-    "model.hidden": 8, "model.output": 6, "model.negatives": 32, "tracking.enabled": False, "training.report": False,
+    "training.max_epochs": 1,
+    "training.eval_every": 1,
+    "training.bilevel_epochs": 1,
+    "training.batch_size": 512,
+    "model.hidden": 8,
+    "model.embedding_dim": 6,
+    "model.num_negatives": 32,
+    "tracking.enabled": False,
+    "training.report": False,
     "balance.group": "genre",
-}  # fmt: skip
+}
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from bifair_dist.settings import override
 from bifair_dist.training.settings import TrainSettings
 
 LONG = {"training.max_epochs": 30, "training.eval_every": 15, "training.theta_lr": 0.02, "model.l2": 1e-3}
-PUBLISHED = {"model.loss": "bpr", "model.negatives": 1, "model.negative_sampling": "per_example"}
+PUBLISHED = {"model.loss": "bpr", "model.num_negatives": 1, "model.negative_sampling": "per_example"}
 
 
 @pytest.mark.parametrize("method", ["mf", "lightgcn"])

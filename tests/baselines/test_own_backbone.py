@@ -51,7 +51,7 @@ def test_training_with_it(environment: dict[str, str], small: Small, tmp_path: P
 def test_a_restart_of_1_is_no_propagation(environment: dict[str, str], small: Small, tmp_path: Path) -> None:
     common = {"model.dtype": "float64", "training.bilevel_epochs": 0}
     own = trained(environment, small, tmp_path / "own", {"model.restart": 1.0, **common})
-    plain = trained_here(small, tmp_path / "plain", {"training.method": "alpharec", "model.layers": 0, **common})
+    plain = trained_here(small, tmp_path / "plain", {"training.method": "alpharec", "model.num_layers": 0, **common})
     one, other = (vectors_of(folder / "serving" / "items") for folder in (own, plain))
     assert np.abs(one - other).max() < 1e-6 and np.abs(one).max() > 0.1
 

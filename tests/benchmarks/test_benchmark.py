@@ -26,7 +26,7 @@ from bifair_dist.settings import override
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = {
     "scale.items": 120, "scale.users": 60, "scale.pairs": 900, "scale.width": 24, "scale.groups": 3,
-    "scale.steps": 2, "scale.ranked": 50, "training.batch": 128, "model.hidden": 16,
+    "scale.steps": 2, "scale.ranked": 50, "training.batch_size": 128, "model.hidden": 16,
 }  # fmt: skip
 RATES = Hardware(
     name="measured", memory=0, sharing=1, flops=1e9, flops16=1e9, bandwidth=1e9, link=1e8, latency=1e-4,

@@ -30,8 +30,8 @@ def problem(
     precision: Any, hidden: int = 24, dtype: Any = "float32", epoch: int = 0, **bilevel: Any
 ) -> tuple[BilevelStep, Batch]:
     settings = TrainSettings(
-        model=ModelSettings(hidden=hidden, output=8, negatives=10, dtype=dtype),
-        training=TrainingSettings(method="bifair", batch=100, precision=precision),
+        model=ModelSettings(hidden=hidden, embedding_dim=8, num_negatives=10, dtype=dtype),
+        training=TrainingSettings(method="bifair", batch_size=100, precision=precision),
         bilevel=BilevelSettings(**bilevel),
     )
     z = unit_rows(40, 16, 1).to(torch.float64 if dtype == "float64" else torch.float32)

@@ -147,7 +147,7 @@ def test_hostile_ids_and_groups_stay_in_their_folders(hostile: Path, tmp_path: P
     small = Small(out, top / "a" / "b" / "vectors")
     vectors = np.random.default_rng(0).standard_normal((dataset.n_items, 8)).astype(np.float32)
     write_representations(small.representations, dataset.item_ids, vectors, {"model": "random"})
-    folder = run(small, top / "a" / "b" / "runs", {"training.run_name": "hostile", "training.batch": 64})
+    folder = run(small, top / "a" / "b" / "runs", {"training.run_name": "hostile", "training.batch_size": 64})
     assert (folder / "recommendations.parquet").is_file()
     new = files_below(top) - given
     expected = ("a/b/dataset/", "a/b/vectors/", "a/b/runs/")

@@ -13,7 +13,7 @@ from local_ray import two_nodes
 def test_the_benchmark_as_a_job(tmp_path: Path) -> None:
     sizes = {"items": 120, "users": 60, "pairs": 900, "width": 24, "groups": 3, "steps": 1, "ranked": 50}
     words = [f"--scale.{name}={value}" for name, value in sizes.items()]
-    words += ["--scale.sweeps=strong", "--scale.workers=1,2", "--training.batch=128", "--model.hidden=16"]
+    words += ["--scale.sweeps=strong", "--scale.workers=1,2", "--training.batch_size=128", "--model.hidden=16"]
     words += ["--cluster.cpus_per_worker=3", f"--scale.output={tmp_path}"]
     with two_nodes() as ray:
         assert ray.client(*ray.submit("benchmark", "python", "jobs/benchmark.py", *words)) == 0

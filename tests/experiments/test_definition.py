@@ -13,7 +13,7 @@ from bifair_dist.experiments.definition import read_study
 ROOT = Path(__file__).resolve().parents[2]
 GOOD = {
     "about": "words",
-    "datasets": {"steam": {"groups": ["genre"], "settings": {"model.tau": 0.2}}},
+    "datasets": {"steam": {"groups": ["genre"], "settings": {"model.temperature": 0.2}}},
     "reference": "AlphaRec",
     "seeds": [0, 1],
     "methods": {
@@ -30,11 +30,14 @@ def write(folder: Path, changes: dict[str, object]) -> Path:
 
 
 def test_points_are_all_combinations_and_settings_stack_up(tmp_path: Path) -> None:
-    study = read_study(write(tmp_path, {"settings": {"model.tau": 0.5, "training.batch": 64}}))
+    study = read_study(write(tmp_path, {"settings": {"model.temperature": 0.5, "training.batch_size": 64}}))
     bifair = study.method("BiFair")
     assert len(bifair.points) == 4
-    resolved = study.resolved(study.datasets[0], bifair, bifair.points[3])
-    assert (resolved.model.tau, resolved.training.batch) == (0.2, 64)  # the dataset's wins over the study's
+    resolved = study.resolved(study.datasets[0], bifair, bifair.points[3])  # the dataset's wins over the study's
+    assert (resolved.model.temperature, resolved.training.batch_size) == (
+        0.2,
+        64,
+    )
     assert (resolved.balance.fairness_strength, resolved.bilevel.eta) == (0.4, 2e-3)
     assert study.method("AlphaRec").points == ({},)
 
@@ -59,7 +62,10 @@ def test_every_study_here_is_fair(path: Path) -> None:
         ({"methods": {}}, "methods is missing"),
         ({"datasets": {"steam": {"group": ["genre"]}}}, r"datasets\.steam\.group: unknown key; did you mean groups"),
         ({"datasets": {"steam": {}}}, r"datasets\.steam\.groups is missing"),
-        ({"settings": {"model.tua": 0.2}}, "settings: unknown setting model.tua; did you mean model.tau"),
+        (
+            {"settings": {"model.temperatur": 0.2}},
+            "settings: unknown setting model.temperatur; did you mean model.temp",
+        ),
         ({"settings": {"training.seed": 1}}, "settings: training.seed is given by the study itself"),
     ],
 )

@@ -132,7 +132,7 @@ def test_identity_is_of_numbers_not_of_places(small: Small, tmp_path: Path) -> N
         {"training.seed": 1},
         {"training.theta_lr": 0.1},
         {"training.method": "bifair"},
-        {"model.tau": 0.3},
+        {"model.temperature": 0.3},
     ]
     names = {identity(override(base, change)) for change in others}
     assert len(names | {identity(base)}) == 5

@@ -25,7 +25,7 @@ def main(method: str, items: int, users: int, n_pairs: int, width: int, keeps: b
     settings = override(
         TrainSettings(),
         {"model.propagation": "cached", "cached.interval": 3, "cached.finish_interval": 3, "training.method": method,
-         "training.average": 0.0, "bilevel.outer_data": "same", "training.batch": 1024},
+         "training.average": 0.0, "bilevel.outer_data": "same", "training.batch_size": 1024},
     )  # fmt: skip
     problem = make_problem(synthetic_pairs(users, items, n_pairs), settings, Comm())
     step, sampler = make_step(problem, random_rows(problem, items, width))

@@ -159,7 +159,7 @@ def test_text_of_id_embeddings(tmp_path: Path) -> None:
     for absent in ("pool", "groups", "weights", "theta", "projection"):
         assert absent not in text
     huge = plan(override(TrainPlanSettings(), {**given, "plan.items": 10**8}))
-    assert "--model.output 32" in huge and "frozen" not in huge and "hidden" not in huge
+    assert "--model.embedding_dim 32" in huge and "frozen" not in huge and "hidden" not in huge
     for cure in cures(override(TrainSettings(), {"training.method": "mf"}), replace(SIZES, items=10**9), 2, H100):
         parse(override(TrainSettings(), {"training.method": "mf"}), cure.words.split())  # the training takes it
 
@@ -181,7 +181,7 @@ def test_what_to_change_where_it_does_not_fit() -> None:
     assert more.fits and not fits(need(heaviest(settings, huge, one_less, H100)[1], H100), H100, one_less)
     offloaded = found["--training.strategy deepspeed --deepspeed.offload_z_adam true"]
     assert offloaded.need.host > need(heaviest(settings, huge, 4, H100)[1], H100).host
-    assert "--training.batch 1024" not in found  # 5 % at least, or it is not worth a line
+    assert "--training.batch_size 1024" not in found  # 5 % at least, or it is not worth a line
     for cure in found.values():
         said = parse(settings, cure.words.split())
         assert need(heaviest(said, huge, said.cluster.workers, H100)[1], H100) == cure.need

@@ -19,34 +19,44 @@ from bifair_dist.training.settings import TrainSettings
 
 ITEMS, USERS, PAIRS, WIDTH, STEPS, INTERVAL = 101, 57, 700, 24, 3, 2
 CASES: dict[str, dict[str, object]] = {
-    "defaults": {"training.batch": 150},
-    "pooled first": {"training.batch": 150, "model.hidden": 40},
-    "frozen, linear": {"training.batch": 90, "model.users": "frozen", "model.projector": "linear"},
+    "defaults": {"training.batch_size": 150},
+    "pooled first": {"training.batch_size": 150, "model.hidden": 40},
+    "frozen, linear": {"training.batch_size": 90, "model.users": "frozen", "model.projector": "linear"},
     "exact, two inner steps": {
-        "training.batch": 150, "bilevel.hypergradient": "exact", "bilevel.inner_steps": 2, "balance.refresh": 2,
+        "training.batch_size": 150,
+        "bilevel.hypergradient": "exact",
+        "bilevel.inner_steps": 2,
+        "balance.refresh": 2,
     },
-    "base phase, pooled once": {"training.method": "alpharec", "training.batch": 150, "model.hidden": 40},
-    "theta only": {"training.method": "theta_only", "training.batch": 150, "balance.refresh": 2},
-    "theta only, ips": {"training.method": "theta_only", "training.batch": 150, "balance.rule": "ips"},
-    "separate": {"training.method": "separate", "training.batch": 150, "balance.refresh": 2},
-    "bifair, ips": {"training.batch": 150, "balance.rule": "ips"},
-    "mf": {"training.method": "mf", "training.batch": 150},
+    "base phase, pooled once": {"training.method": "alpharec", "training.batch_size": 150, "model.hidden": 40},
+    "theta only": {"training.method": "theta_only", "training.batch_size": 150, "balance.refresh": 2},
+    "theta only, ips": {"training.method": "theta_only", "training.batch_size": 150, "balance.rule": "ips"},
+    "separate": {"training.method": "separate", "training.batch_size": 150, "balance.refresh": 2},
+    "bifair, ips": {"training.batch_size": 150, "balance.rule": "ips"},
+    "mf": {"training.method": "mf", "training.batch_size": 150},
     "mf, bpr": {
-        "training.method": "mf", "model.loss": "bpr", "model.negative_sampling": "per_example", "training.batch": 90,
+        "training.method": "mf",
+        "model.loss": "bpr",
+        "model.negative_sampling": "per_example",
+        "training.batch_size": 90,
     },
-    "lightgcn": {"training.method": "lightgcn", "training.batch": 150},
+    "lightgcn": {"training.method": "lightgcn", "training.batch_size": 150},
     "lightgcn, bpr": {
-        "training.method": "lightgcn", "model.loss": "bpr", "model.negatives": 1, "training.batch": 150,
-        "model.negative_sampling": "per_example", "model.dtype": "float64",
+        "training.method": "lightgcn",
+        "model.loss": "bpr",
+        "model.num_negatives": 1,
+        "training.batch_size": 150,
+        "model.negative_sampling": "per_example",
+        "model.dtype": "float64",
     },
-    "lightgcn without l2": {"training.method": "lightgcn", "model.l2": 0.0, "training.batch": 90},
-    "alpharec, float64": {"training.method": "alpharec", "model.dtype": "float64", "training.batch": 150},
-}  # fmt: skip
+    "lightgcn without l2": {"training.method": "lightgcn", "model.l2": 0.0, "training.batch_size": 90},
+    "alpharec, float64": {"training.method": "alpharec", "model.dtype": "float64", "training.batch_size": 150},
+}
 CACHED = {
     "model.propagation": "cached",
     "cached.interval": INTERVAL,
     "cached.finish_interval": INTERVAL,
-    "training.batch": 150,
+    "training.batch_size": 150,
 }
 CACHED_CASES: dict[str, dict[str, object]] = {
     "defaults": {"balance.refresh": 2},
@@ -58,9 +68,11 @@ CACHED_CASES: dict[str, dict[str, object]] = {
     "base phase, pooled once": {"training.method": "alpharec", "model.hidden": 40},
     "theta only": {"training.method": "theta_only"},
     "separate, per example": {
-        "training.method": "separate", "model.negative_sampling": "per_example", "training.batch": 30,
+        "training.method": "separate",
+        "model.negative_sampling": "per_example",
+        "training.batch_size": 30,
     },
-}  # fmt: skip
+}
 CASES |= {f"cached, {name}": CACHED | case for name, case in CACHED_CASES.items()}
 
 
@@ -71,7 +83,7 @@ def width_of(name: str) -> int:
 
 def settings_of(name: str) -> TrainSettings:
     """Small widths; the rest as they are unless the case tells otherwise."""
-    small = {"model.hidden": 16, "model.output": 7, "model.negatives": 11}
+    small = {"model.hidden": 16, "model.embedding_dim": 7, "model.num_negatives": 11}
     return override(TrainSettings(), {**small, **CASES[name]})
 
 

@@ -192,7 +192,7 @@ def test_exact_and_finite_difference_agree(small: Small, tmp_path: Path) -> None
 
 
 def test_inner_steps(small: Small, tmp_path: Path, trace: Trace) -> None:
-    train(small, tmp_path, {"bilevel.inner_steps": 2, "training.batch": 300})
+    train(small, tmp_path, {"bilevel.inner_steps": 2, "training.batch_size": 300})
     assert trace.problem is not None and trace.moves[1] == ("bilevel", True, True)
     assert len(trace.outer) == Folds(trace.problem, None).in_epoch(0).sampler.steps_per_epoch // 2
 

@@ -59,7 +59,7 @@ class Method(Settings):
 
     def layers(self, settings: TrainSettings) -> int:
         """How often it propagates over the graph, for the plan of memory and bytes."""
-        return settings.model.layers
+        return settings.model.num_layers
 
     def n_rows(self, dataset: Dataset) -> int:
         """Rows of Z over all workers."""

@@ -61,7 +61,7 @@ class OnIds(Method):
         from bifair_dist.model.id_embeddings import IdEmbeddings
         from bifair_dist.parallel.layout import Sharded
 
-        return IdEmbeddings(graph, Sharded(comm), self.layers(settings), self.loss, settings.model.tau, self.l2)
+        return IdEmbeddings(graph, Sharded(comm), self.layers(settings), self.loss, settings.model.temperature, self.l2)
 
     def n_rows(self, dataset: Dataset) -> int:
         """N + U."""
@@ -75,7 +75,9 @@ class OnIds(Method):
         """Drawn from the seed, the same for every number of workers."""
         from bifair_dist.training.id_rows import first_rows
 
-        return first_rows(dataset.n_items, dataset.n_users, settings.model.output, comm, settings.training.seed, dtype)
+        return first_rows(
+            dataset.n_items, dataset.n_users, settings.model.embedding_dim, comm, settings.training.seed, dtype
+        )
 
     def first_theta(self, settings: TrainSettings, d: int, dtype: Any) -> Theta:
         """None."""

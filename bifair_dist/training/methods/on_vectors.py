@@ -63,7 +63,7 @@ class OnVectors(Method):
 
         model, start = settings.model, settings.training.warm_start
         if not start:
-            return init_theta(d, model.hidden, model.output, model.projector, settings.training.seed, dtype)
+            return init_theta(d, model.hidden, model.embedding_dim, model.projector, settings.training.seed, dtype)
         theta = {name: t.to(dtype) for name, t in load_file(Path(start) / "projector.safetensors").items()}
         if (takes := widths(theta)[0]) != d:
             raise UserError(f"{start}: its projector takes {takes} columns, the representations have {d}")

@@ -32,7 +32,7 @@ class AlphaRecMethod(OnVectors):
         from bifair_dist.parallel.layout import Sharded
 
         kind = InBlocks if settings.model.propagation == "cached" else AlphaRec
-        return kind(graph, Sharded(comm), settings.model.layers, settings.model.tau)
+        return kind(graph, Sharded(comm), settings.model.num_layers, settings.model.temperature)
 
     def unseen(self, model: Backbone, theta: Theta, z: Tensor, pooled_from: Tensor | None) -> Unseen:
         """LightGCN's and the projector's equations with the graph held fixed."""

@@ -6,7 +6,7 @@ from bifair_dist.training.methods.on_ids import OnIds
 
 
 class LightGcnMethod(OnIds):
-    """As many layers as `model.layers`."""
+    """As many layers as `model.num_layers`."""
 
     name: ClassVar[str] = "lightgcn"
     about: ClassVar[str] = "the same with propagation"

@@ -18,5 +18,5 @@ class MatrixFactorisation(OnIds):
     source: ClassVar[str] = "Koren et al., 2009; Rendle et al., UAI 2009"
 
     def layers(self, settings: TrainSettings) -> int:
-        """None, whatever `model.layers` is."""
+        """None, whatever `model.num_layers` is."""
         return 0

@@ -136,7 +136,7 @@ def test_section_given_a_value() -> None:
 
 
 def test_nested_and_dotted_keys_are_the_same() -> None:
-    nested = override(TrainSettings(), {"bilevel": {"eta": 0.5}, "model": {"tau": 0.2}})
+    nested = override(TrainSettings(), {"bilevel": {"eta": 0.5}, "model": {"temperature": 0.2}})
     assert nested == override(TrainSettings(), {"bilevel.eta": 0.5, "model.temperature": 0.2})
     assert nested.bilevel.eta == 0.5
     assert nested.bilevel.xi == TrainSettings().bilevel.xi
@@ -245,7 +245,7 @@ def test_yaml_floats_are_floats_to_other_readers() -> None:
     yaml = pytest.importorskip("yaml")
     values = {"bilevel.eta": 1e-5, "model.temperature": 1e22, "bilevel.xi": 1.5e-7}
     read = yaml.safe_load(to_yaml(override(TrainSettings(), values)))
-    assert (read["bilevel"]["eta"], read["model"]["tau"], read["bilevel"]["xi"]) == (1e-5, 1e22, 1.5e-7)
+    assert (read["bilevel"]["eta"], read["model"]["temperature"], read["bilevel"]["xi"]) == (1e-5, 1e22, 1.5e-7)
 
 
 def test_nested_sections_in_yaml(tmp_path: Path) -> None:

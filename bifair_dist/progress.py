@@ -113,9 +113,15 @@ class Progress:
         from tqdm import tqdm
 
         bar = tqdm.format_meter(
-            self.done, self.total, self.seconds, prefix=self.what, unit=f" {self.unit}", postfix=note or None,
-            initial=self._first, ncols=shutil.get_terminal_size().columns - 1,
-        )  # fmt: skip
+            self.done,
+            self.total,
+            self.seconds,
+            prefix=self.what,
+            unit=f" {self.unit}",
+            postfix=note or None,
+            initial=self._first,
+            ncols=shutil.get_terminal_size().columns - 1,
+        )
         print(f"\r{CLEAR}{bar}", end="", file=self._stream or sys.stdout, flush=True)
 
     def _print(self, line: str) -> None:

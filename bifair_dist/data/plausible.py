@@ -5,6 +5,7 @@ What makes a dataset wrong is an error where it is found; what may be meant is a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
@@ -21,7 +22,15 @@ _USUAL_SCALE = 5.0  # highest rating of the scales that the default threshold is
 _MANY_GROUPS = 50
 _SAME_TITLE = 0.2  # share of items with the title of another from which it is told
 _UNITS = (1, 1_000, 1_000_000, 1_000_000_000)  # of time, in a second
-_NO_NAME = frozenset({"unknown", "n/a", "other", "others", "various", "unspecified", "not available", "-", "?"})
+_NO_NAME = re.compile(
+    r"\W*(un(known|named|branded|specified|defined|titled)|no[ -]?(brand|name|author|artist|genres?|category|publisher)"
+    r"|not (available|applicable|specified|listed|given)|n/?a|others?|various|misc(ellaneous)?|generic|anonymous"
+    r"|missing|tb[ad])"
+    r"(\W+(brands?|publishers?|authors?|artists?|developers?|stud(io|ios)|labels?|sellers?|stores?|directors?|makers?"
+    r"|manufacturers?|genres?|categor(y|ies)|listed))?\W*|[\W_]+",
+    re.IGNORECASE,
+)
+"""Words that stand where there is no name: Unknown, (no genres listed), N/A, Various Artists, "-"."""
 
 
 def tell_values(raw: RawData, min_rating: float | None, *, asked: bool) -> None:
@@ -34,6 +43,9 @@ def tell_values(raw: RawData, min_rating: float | None, *, asked: bool) -> None:
     else:
         low, high = float(rating.min()), float(rating.max())
         notes.say(f"ratings from {low:g} to {high:g}; {min_rating:g} and above count as liked")
+        if low < 0:
+            below = int((rating < 0).sum())
+            notes.warn(f"{below:,} ratings are below 0; where that means 'not rated', take these rows out")
         if high > _USUAL_SCALE and not asked:
             notes.warn(f"ratings go up to {high:g}, the default threshold is for 1 to 5: choose one with --min-rating")
     if stamp is not None:
@@ -44,6 +56,11 @@ def tell_values(raw: RawData, min_rating: float | None, *, asked: bool) -> None:
             raise UserError(
                 f"{where}timestamps are in two units, from {first} to {last} (seconds and milliseconds, perhaps): "
                 "their order would be wrong; bring them to one"
+            )
+        early = int((stamp <= 0).sum())
+        if early and _unit(last):
+            notes.warn(
+                f"{early:,} timestamps are 0 or below, which --split temporal and leave-last-out take for the oldest"
             )
         if first == last and len(stamp) > 1:
             notes.warn("all timestamps are equal: --split temporal and leave-last-out have no order to go by")
@@ -83,8 +100,11 @@ def tell_groups(tables: Sequence[GroupTable], notes: Notes) -> None:
         if len(labels) > _MANY_GROUPS:
             notes.warn(f"groups '{table.name}': {len(labels):,} groups; keep the N largest with :N or :N+rest")
         for label, size in zip(labels, np.asarray(sizes).tolist(), strict=True):
-            if label.casefold() in _NO_NAME:
-                notes.warn(f"groups '{table.name}': '{label}' ({size:,}) is a group like any other")
+            if _NO_NAME.fullmatch(label):
+                notes.warn(
+                    f"groups '{table.name}': '{label}' ({size:,} {table.entity}s) is a group like any other; if it "
+                    "stands for no value, leave those cells empty"
+                )
 
 
 def _unit(stamp: int) -> int:

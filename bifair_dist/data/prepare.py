@@ -114,7 +114,9 @@ def prepare_raw(
         tell_values(raw, min_rating, asked=options.min_rating is not None)
         if min_rating is not None and raw.pairs.rating is not None:
             good = raw.pairs.rating >= min_rating
-            _keep(raw, good, progress, "rating threshold", f"no pair is rated {min_rating:g} or more")
+            high = raw.pairs.rating.max()
+            none = f"no pair is rated {min_rating:g} or more, {high:g} is the highest; lower --min-rating"
+            _keep(raw, good, progress, "rating threshold", none)
     for column in options.require:
         with progress.stage(stage := f"require {column}"):
             filled = _filled(require_column(raw.items, column, "item"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,54 @@ def movielens_dat(folder: Path) -> None:
     rows = "".join(f"{i}::{TITLES[i]}::{GENRES[i] or '(no genres listed)'}\n" for i in ITEMS)
     write(folder / "movies.dat", rows, "latin-1")
     write(folder / "users.dat", "".join(f"{u}::{'MF'[a % 2]}::25::{a}::12345\n" for a, u in enumerate(USERS)))
+
+
+def movielens_kaggle(folder: Path) -> None:
+    """The 20M release as on Kaggle: names in the singular, dates for timestamps, all cells quoted; tags beside it."""
+    day = datetime(1970, 1, 1, tzinfo=UTC)
+    rows = "".join(f'"{u}","{i}","{r}.0","{day + timedelta(seconds=t):%Y-%m-%d %H:%M:%S}"\n' for u, i, r, t in RATINGS)
+    write(folder / "rating.csv", '"userId","movieId","rating","timestamp"\n' + rows)
+    rows = "".join(f"{i},{quote(TITLES[i])},{quote(GENRES[i] or '(no genres listed)')}\n" for i in ITEMS)
+    write(folder / "movie.csv", '"movieId","title","genres"\n' + rows)
+    write(folder / "tag.csv", '"userId","movieId","tag","timestamp"\n"1","2","dark","2009-04-24 18:19:40"\n')
+
+
+def movielens_100k(folder: Path) -> None:
+    """Tabs, bars, Latin-1, and 19 flags for the genres; `ua.base` and its like are splits of the same pairs."""
+    write(folder / "u.data", "".join(f"{u}\t{i}\t{r}\t{t}\n" for u, i, r, t in RATINGS))
+    write(folder / "ua.base", "".join(f"{u}\t{i}\t{r}\t{t}\n" for u, i, r, t in RATINGS[:9]))
+    names = [
+        *("unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama"),
+        *("Fantasy", "Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western"),
+    ]
+    write(folder / "u.genre", "".join(f"{name}|{n}\n" for n, name in enumerate(names)) + "\n")
+    flags = {i: "|".join(str(int(name in GENRES[i].split("|"))) for name in names) for i in ITEMS}
+    rows = "".join(f"{i}|{TITLES[i]}|01-Jan-1995||http://us.imdb.com/M/title-exact?{i}|{flags[i]}\n" for i in ITEMS)
+    write(folder / "u.item", rows, "latin-1")
+    write(folder / "u.user", "".join(f"{u}|24|{'MF'[a % 2]}|technician|85711\n" for a, u in enumerate(USERS)))
+
+
+def movietweetings(folder: Path) -> None:
+    movielens_dat(folder)
+    write(folder / "movies.dat", "".join(f"{i}::{TITLES[i]}::{GENRES[i]}\n" for i in ITEMS))
+    write(folder / "users.dat", "".join(f"{u}::{10_000 + a}\n" for a, u in enumerate(USERS)))
+
+
+def amazon2014(folder: Path) -> None:
+    """Metadata that are Python literals, with several category paths and titles with what HTML makes of them."""
+    reviews = [{"reviewerID": u, "asin": i, "overall": r * 1.0, "unixReviewTime": t} for u, i, r, t in RATINGS]
+    write(folder / "reviews_Books_5.json.gz", json_lines(reviews))
+    meta = [
+        {
+            "asin": i,
+            "title": TITLES[i].replace('"', "&quot;") + (" <br />" if i == "2" else ""),
+            "brand": "it's",
+            "categories": [["Books", *GENRES[i].split("|")]] if GENRES[i] else [["Books"]],
+            "related": {"also_bought": ["B1"]},
+        }
+        for i in ITEMS
+    ]
+    write(folder / "meta_Books.json.gz", "".join(f"{row!r}\n" for row in meta))
 
 
 def amazon2018(folder: Path) -> None:
@@ -142,6 +191,10 @@ def generic_parquet(folder: Path) -> None:
 LAYOUTS: dict[str, tuple[str, Callable[[Path], None]]] = {
     "movielens csv": ("movielens", movielens_csv),
     "movielens ::": ("movielens", movielens_dat),
+    "movielens kaggle": ("movielens", movielens_kaggle),
+    "movielens 100k": ("movielens", movielens_100k),
+    "movietweetings": ("movielens", movietweetings),
+    "amazon 2014": ("amazon2014", amazon2014),
     "amazon 2018": ("amazon2018", amazon2018),
     "amazon 2023": ("amazon2023", amazon2023),
     "lightgcn": ("lightgcn", lightgcn),

@@ -45,6 +45,10 @@ def ids(path: Path, name: str, column: pa.ChunkedArray, where: Where, notes: Not
         if len(pc.unique(clean)) < len(clean):
             raise UserError(f"{path}: two ids in '{name}' differ only in blanks around them; make them differ or equal")
         notes.say(f"{path.name}: blanks around {trimmed:,} values of {name} are taken off")
+    rounded = pc.match_substring_regex(clean, r"^[0-9](\.[0-9]+)?[eE]\+[0-9]+$")
+    if pc.any(rounded).as_py():
+        example = clean.filter(rounded)[0]
+        notes.warn(f"{path.name}: {name} '{example}' is a number that a program shortened: others may be the same now")
     if len(clean) and pc.all(pc.match_substring_regex(clean, FLOAT_ID)).as_py():
         whole = pc.replace_substring_regex(clean, FLOAT_ID, r"\1")
         if len(pc.unique(whole)) == len(whole):

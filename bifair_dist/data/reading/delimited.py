@@ -18,7 +18,7 @@ import pyarrow.csv as pacsv
 
 from bifair_dist.data.reading.checks import Where
 from bifair_dist.data.reading.columns import Columns, choose, count_wanted
-from bifair_dist.data.reading.files import first_line, no_rows, open_text, scan
+from bifair_dist.data.reading.files import first_line, is_gzip, no_rows, open_bytes, open_text, refuse_no_text, scan
 from bifair_dist.data.reading.notes import Notes
 from bifair_dist.errors import UserError
 
@@ -77,7 +77,8 @@ def read_delimited(
 
 
 def header(path: Path, wanted: Columns, layout: Layout) -> tuple[str, list[str]]:
-    """Delimiter and column names. Raises ``UserError`` for an empty file."""
+    """Delimiter and column names. Raises ``UserError`` for an empty file, and for one that is no text."""
+    refuse_no_text(path)
     with open_text(path) as stream:
         first = next((line for line in stream if line.strip()), "")
     if not first:
@@ -108,7 +109,8 @@ def _fast(
     quoted: bool,
 ) -> pa.Table | None:
     """The columns at ``places``, named by their place; None where something does not parse."""
-    source: object = str(path)
+    as_named = is_gzip(path) == (path.suffix == ".gz")
+    source: object = str(path) if as_named else open_bytes(path)
     if delimiter == "::":
         source, delimiter = pa.BufferReader(path.read_bytes().replace(b"::", _INNER_SEPARATOR.encode())), "\x1f"
     types = {str(n): pa.float64() if n in numbers else pa.string() for n in places}

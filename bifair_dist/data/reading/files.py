@@ -20,6 +20,13 @@ from bifair_dist.errors import UserError
 
 _BLOCK = 1 << 24
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_OTHER = (  # first bytes, what they are those of, and what to do
+    (b"PAR1", "a Parquet file", "name it .parquet"),
+    (b"ARROW1", "an Arrow file", "name it .arrow"),
+    (b"PK\x03\x04", "a zip archive or a spreadsheet", "unpack it, or write it as .csv"),
+    (b"BZh", "compressed with bzip2", "unpack it"),
+    (b"\x28\xb5\x2f\xfd", "compressed with zstd", "unpack it"),
+)
 _FAILURES = (OSError, EOFError, zlib.error, lzma.LZMAError, UnicodeError)
 
 
@@ -56,9 +63,26 @@ def reading(path: Path) -> Iterator[None]:
         raise UserError(f"{path}: cannot be read ({(str(error).splitlines() or [type(error).__name__])[0]})") from error
 
 
+def is_gzip(path: Path) -> bool:
+    """Whether a file is compressed with gzip, whatever its name: browsers unpack .gz files and leave the name."""
+    with path.open("rb") as stream:
+        return stream.read(2) == b"\x1f\x8b"
+
+
 def open_bytes(path: Path) -> IO[bytes]:
-    """Bytes of a file, .gz unpacked."""
-    return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")  # type: ignore[return-value]
+    """Bytes of a file, unpacked where it is compressed with gzip."""
+    return gzip.open(path, "rb") if is_gzip(path) else path.open("rb")  # type: ignore[return-value]
+
+
+def refuse_no_text(path: Path) -> None:
+    """Raise ``UserError`` for a file that is of another kind than its name says, or in UTF-16 without its mark."""
+    with open_bytes(path) as stream:
+        start = stream.read(512)
+    for magic, kind, remedy in _OTHER:
+        if start.startswith(magic):
+            raise UserError(f"{path}: is {kind}, not text; {remedy}")
+    if b"\0" in start.split(b"\n")[0] and not start.startswith(_UTF16):
+        raise UserError(f"{path}: is no text in UTF-8, or UTF-16 without its mark; write it as UTF-8")
 
 
 def open_text(path: Path) -> IO[str]:

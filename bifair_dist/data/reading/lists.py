@@ -1,4 +1,4 @@
-"""Cells that hold several values: Arrow lists, ``a|b``, ``a, b``, ``a; b`` and ``['a', 'b']``."""
+"""Cells that hold several values: Arrow lists, ``a|b``, ``a, b``, ``a; b``, ``a / b`` and ``['a', 'b']``."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from bifair_dist.data.reading.checks import MISSING
 from bifair_dist.data.reading.notes import Notes
 
 BAR = "|"
-_WEAK = (";", ",")  # also in names ("Simon & Schuster, Inc."): only where their parts occur elsewhere too
+_WEAK = (";", ",", "/")  # also in names ("Simon & Schuster, Inc."): only where their parts occur elsewhere too
 
 
 def split_values(column: pa.ChunkedArray | pa.Array, name: str, notes: Notes) -> tuple[npt.NDArray[np.int64], pa.Array]:
     """Distinct (row, value) pairs of the column ``name``, in order of rows; blanks and missing values left out.
 
     Every cell of text is a list if it is written as one (``['a', 'b']``), is split by ``|`` if any cell of the column
-    has one, else by ``;`` or ``,`` if the parts are values of their own (``recurring``). What was done is told.
+    has one, else by ``;``, ``,`` or ``/`` if the parts are values of their own (``recurring``). What was done is told.
     """
     if isinstance(column, pa.Array):
         column = pa.chunked_array([column])
@@ -70,7 +70,7 @@ def _split(cells: Sequence[str], name: str, notes: Notes) -> list[list[str]]:
         separator = BAR
     else:
         separator = next((mark for mark in _WEAK if recurring(plain, mark)), "")
-        holding = [cell for cell in plain if any(mark in cell for mark in _WEAK)]
+        holding = [cell for cell in plain if any(mark in cell for mark in ";,")]
         if separator:
             example = next(cell for cell in plain if separator in cell)
             notes.say(f"{name}: cells such as '{example[:60]}' are read as lists, split by '{separator}'")

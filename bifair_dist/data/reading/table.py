@@ -15,7 +15,7 @@ from bifair_dist.data.reading.agreement import refuse_two_readings
 from bifair_dist.data.reading.checks import Where, cells, ids, numbers
 from bifair_dist.data.reading.columns import Columns, choose
 from bifair_dist.data.reading.delimited import Layout, header, read_delimited
-from bifair_dist.data.reading.files import no_rows, parts_of, reading
+from bifair_dist.data.reading.files import no_rows, parts_of, reading, visible
 from bifair_dist.data.reading.notes import Notes
 from bifair_dist.errors import UserError
 
@@ -35,6 +35,12 @@ def find_table(folder: Path, stem: str) -> Path | None:
         names = " and ".join(path.name for path in found)
         raise UserError(f"{folder}: {names} are both there and each is the table '{stem}'; move all but one away")
     return found[0] if found else None
+
+
+def beside(folder: Path, stem: str) -> str:
+    """For the error that there is no such table: files of this name that are not read, as ``; items.json is ...``."""
+    others = [path.name for path in visible(folder) if path.name.startswith(f"{stem}.")]
+    return f"; {others[0]} is there, which cannot be read: write it as .csv, .parquet or .jsonl" if others else ""
 
 
 def column_names(path: Path, wanted: Columns) -> list[str]:

@@ -47,11 +47,7 @@ def assemble(
             f"{items_path}: none of its ids ('{items['item_id'][0]}', ...) is an item of the interactions "
             f"('{item_ids[0]}', ...)"
         )
-    if other := _other_values(items, "item_id"):
-        notes.warn(
-            f"{other:,} rows of {items_path.name} repeat an item_id with other values, and only the first row of each "
-            "counts; where an item has a row for each of its groups, write them into one cell as a|b"
-        )
+    other = _other_values(items, "item_id")
     items, repeated = align(items, "item_id", item_ids)
     notes.count("repeated item rows", repeated)
     if other:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from bifair_dist.data.raw import RawData
-from bifair_dist.data.reading import Columns, Notes, find_table, read_table
+from bifair_dist.data.reading import Columns, Notes, beside, find_table, read_table
 from bifair_dist.data.sources.assemble import assemble
 from bifair_dist.data.sources.registry import source
 from bifair_dist.errors import UserError
@@ -24,7 +24,8 @@ def read_generic(path: Path, notes: Notes) -> RawData:
     """interactions, items and optionally users, each a .csv, .tsv, .parquet, .jsonl or .arrow, or a folder of them."""
     interactions = find_table(path, "interactions")
     if interactions is None:
-        raise UserError(f"{path}: no interactions.csv or interactions.parquet found; give the folder that holds it")
+        hint = beside(path, "interactions") or "; give the folder that holds it"
+        raise UserError(f"{path}: no interactions.csv or interactions.parquet found{hint}")
     pairs = read_table(interactions, PAIRS, notes)
     items_path, items = read_items(path, notes)
     users_path = find_table(path, "users")
@@ -37,5 +38,6 @@ def read_items(path: Path, notes: Notes) -> tuple[Path, pa.Table]:
     """The items table of a folder, with its path. Raises ``UserError`` without it, or without a title column."""
     items_path = find_table(path, "items")
     if items_path is None:
-        raise UserError(f"{path}: no items.csv or items.parquet found; it must give a title for every item_id")
+        hint = beside(path, "items") or "; it must give a title for every item_id"
+        raise UserError(f"{path}: no items.csv or items.parquet found{hint}")
     return items_path, read_table(items_path, Columns(keys=["item_id"], text=["title"], rest=True), notes)

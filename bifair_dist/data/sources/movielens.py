@@ -89,8 +89,8 @@ def _items_100k(path: Path, notes: Notes) -> pa.Table:
         notes.warn(f"{path.name}: {len(flags)} genre flags where {len(genres)} genres are known; read without genres")
         return table.drop_columns(flags)
     empty = pa.scalar(None, pa.string())
-    cells = [pc.if_else(pc.equal(table[flag], "1"), genre, empty) for flag, genre in zip(flags, genres, strict=True)]
-    joined = pc.binary_join_element_wise(*cells, "|", null_handling="skip")
+    cells = [pc.if_else(pc.equal(table[flag], "1"), f"{name}|", "") for flag, name in zip(flags, genres, strict=True)]
+    joined = pc.utf8_rtrim(pc.binary_join_element_wise(*cells, ""), "|")
     return table.drop_columns(flags).append_column("genres", pc.if_else(pc.equal(joined, ""), empty, joined))
 
 

@@ -67,7 +67,13 @@ CASES: dict[str, tuple[str, Callable[[Path], object], list[str], str]] = {
         "line 25: not valid JSON",
     ),
     "json field missing": ("amazon 2023", append("Books.jsonl", '{"rating": 5}\n'), [], "line 25: user_id is empty"),
-    "broken gzip": ("amazon 2018", lambda f: (f / "Books_5.json.gz").write_bytes(b"no gzip"), [], "cannot be read"),
+    "no gzip": ("amazon 2018", lambda f: (f / "Books_5.json.gz").write_bytes(b"no gzip"), [], "line 1: not valid JSON"),
+    "broken gzip": (
+        "amazon 2018",
+        lambda f: (f / "Books_5.json.gz").write_bytes((f / "Books_5.json.gz").read_bytes()[:-20]),
+        [],
+        "cannot be read",
+    ),
     "row in train.txt": (
         "lightgcn",
         append("train.txt", "7 1 x\n"),

@@ -15,6 +15,7 @@ class Hardware:
     float32: TF32 is off in the step), `flops16`: with numbers of 16 bit. `bandwidth`: of its memory. `link`: what
     a worker sends to the others of its machine a second. `latency` of a collective. `host_link`: between GPU and host
     one way, 0 where there is no GPU. `dense`, `streaming`: shares of `flops` and `bandwidth` that are reached.
+    `disk`: what a local disk gives a second.
     `launch`: seconds that the host takes to start the kernels of one pass, forward or back (0: nothing is waited for).
     `source`: where the figures are from.
     """
@@ -32,6 +33,7 @@ class Hardware:
     streaming: float
     source: str
     launch: float = 0.0
+    disk: float = 2e9  # assumed: an NVMe disk
 
     @property
     def is_gpu(self) -> bool:

@@ -221,6 +221,7 @@ BOUND = (  # refused in some combinations
     "training.precision",
     "model.loss",
     "model.propagation",
+    "model.z_",
     "deepspeed.",
 )
 FREE = {k: field for k, field in known_settings(TrainSettings) if not k.startswith(BOUND)}

@@ -3,6 +3,7 @@
     part       max(operations / (peak x share), bytes / (bandwidth x share))
     network    bytes / link + collectives x latency
     host       with offloaded moments: Z and its gradient to the host and Z back
+    rows of Z  where Z is in host memory or on disk: the rows that a step takes and writes, and all of Z at a refresh
     launches   what a GPU waits for where the host takes longer to start a pass than the GPU to make it
     refresh    with cached propagation, a step's share of it
 
@@ -15,7 +16,7 @@ from bifair_dist.cost import cached
 from bifair_dist.cost.operations import Operations, step_operations
 from bifair_dist.cost.passes import Pass, passes
 from bifair_dist.cost.traffic import Traffic
-from bifair_dist.cost.work import Work
+from bifair_dist.cost.work import Work, ceil_div
 from bifair_dist.hardware import Hardware
 
 
@@ -31,13 +32,27 @@ def step_seconds(work: Work, count: int, hardware: Hardware, network: float = 0.
         seconds["network"] = _network(traffic, hardware, network)
     if work.offload and work.train_z and hardware.is_gpu and (count + 1) % work.inner_steps == 0:
         seconds["to the host and back"] = 3 * work.element * work.m * work.d / hardware.host_link
+    if (pace := _pace_of_z(work, hardware)) and work.interval:
+        matrices = 6 if work.train_z and (count + 1) % work.inner_steps == 0 else 1  # Z and two moments, there and back
+        seconds["rows of Z, moved"] = matrices * work.element * cached.rows_of_z(work, count) * work.d / pace
     return seconds
+
+
+def _pace_of_z(work: Work, hardware: Hardware) -> float:
+    """Bytes a second between where Z is and where the worker computes; 0 where that is one place."""
+    return {"cpu": hardware.host_link, "disk": hardware.disk}.get(work.z_at, 0.0)
 
 
 def refresh_seconds(work: Work, hardware: Hardware, network: float = 0.0) -> float:
     """Seconds of a refresh of cached propagation."""
     parts = _parts(cached.refresh_operations(work, 1), hardware, work)
-    return sum(parts.values()) + _network(cached.refresh_traffic(work, 0, 1), hardware, network)
+    seconds = sum(parts.values()) + _network(cached.refresh_traffic(work, 0, 1), hardware, network)
+    if pace := _pace_of_z(work, hardware):
+        # Projected once; pooled by columns, for which a file is read as a whole each time.
+        blocks = ceil_div(work.d, cached.COLUMNS) if work.z_at == "disk" else 1
+        times = 1 + blocks * cached.pools(work, 1)
+        seconds += times * work.element * work.m * work.d / pace
+    return seconds
 
 
 def mean_step(work: Work, hardware: Hardware, network: float = 0.0) -> dict[str, float]:

@@ -16,7 +16,8 @@ class Work:
     vector of k numbers for every item and user, stands in Z's place, and there is no projector. `own_rows`: the
     batch's rows of E are fetched too, for their length. `interval`: steps between two refreshes of cached propagation
     (0: full propagation), whose gradient goes back through `history` items drawn for each user. `next_outer`: the
-    outer level has a batch of its own, on which `weighs_outer` has the weights recomputed.
+    outer level has a batch of its own, on which `weighs_outer` has the weights recomputed. `z_at`: where Z, its
+    moments and its average are (device, cpu, disk).
     """
 
     workers: int
@@ -51,6 +52,7 @@ class Work:
     history: int = 0
     next_outer: bool = False
     weighs_outer: bool = False
+    z_at: str = "device"
 
     @property
     def m(self) -> int:

@@ -31,18 +31,20 @@ def user_inputs(model: AlphaRec, z: Tensor) -> Tensor:
         return model.user_inputs
     out = z.new_empty(0, z.shape[1])
     for at in range(0, z.shape[1], COLUMNS):
-        pooled = model.pooled(z.detach()[:, at : at + COLUMNS].contiguous())
+        columns = z.detach()[:, at : at + COLUMNS].contiguous()
+        pooled = model.pooled(columns.to(model.graph.user_degree.device))
         if at == 0:
-            out = z.new_empty(pooled.shape[0], z.shape[1])
+            out = pooled.new_empty(pooled.shape[0], z.shape[1])
         out[:, at : at + COLUMNS] = pooled
     return out
 
 
 def projected(theta: Theta, rows: Tensor) -> Tensor:
-    """g_theta of rows [m, d], without a gradient: [m, k]."""
-    out = rows.new_empty(rows.shape[0], widths(theta)[2])
+    """g_theta of rows [m, d], which may be elsewhere than theta, without a gradient: [m, k]."""
+    device = next(iter(theta.values())).device
+    out = torch.empty(rows.shape[0], widths(theta)[2], dtype=rows.dtype, device=device)
     for part, into in zip(rows.detach().split(ROWS), out.split(ROWS), strict=True):
-        into.copy_(second(theta, first(theta, part)))
+        into.copy_(second(theta, first(theta, part.to(device))))
     return out
 
 

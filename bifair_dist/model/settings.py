@@ -46,6 +46,18 @@ class ModelSettings(Settings):
         "a user's input is the mean of the item vectors as they are now, or as they were at the start",
         why="follow is the model as defined; frozen moves fewer bytes between workers",
     )
+    z_device: Literal["device", "cpu", "disk"] = setting(
+        "device",
+        "where Z, its moments and its average are: where the worker computes, in host memory, or in files on local "
+        "disk that are mapped into memory; other places than the first need --model.propagation cached",
+        why="a cached step takes few of their rows; the others are for catalogues that do not fit",
+    )
+    z_folder: str = setting(
+        "",
+        "folder for z_device disk, on a disk of each worker's machine",
+        unit="path",
+        why="empty: the system's for temporary files",
+    )
     dtype: Literal["float32", "float64"] = setting(
         "float32", "number format of everything trained", why="float64 is for checks"
     )

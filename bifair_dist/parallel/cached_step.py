@@ -37,7 +37,7 @@ class CachedStep(BilevelStep):
         if isinstance(self.z_optimizer, LazyAdam):
             self.z = self.z_optimizer.take(rows)
         else:
-            self.z = table.detach().index_select(0, rows)
+            self.z = table.detach().index_select(0, rows.to(table.device)).to(rows.device)
         try:
             # Not super(): a dataclass with slots is another class than the one that its methods were written in.
             return BilevelStep.__call__(self, count, batch, lambda: outer)
@@ -66,7 +66,8 @@ class CachedStep(BilevelStep):
 
 
 def _empty(step: CachedStep, comm: Comm) -> Cache:
-    graph, z = step.cached.graph, step.z.detach()
+    graph = step.cached.graph
+    z = graph.user_degree  # its device and number format
     d, _, k = widths(step.theta)
     users, items = (shard_rows(n, comm.size) for n in (graph.n_users, graph.n_items))
     fixed = step.cached.full.user_inputs

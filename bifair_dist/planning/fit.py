@@ -124,6 +124,9 @@ def _single(settings: TrainSettings, hardware: Hardware) -> dict[str, TrainSetti
         found["--model.negative_sampling shared"] = override(settings, {"model.negative_sampling": "shared"})
     if not cached and serves_cached(settings):
         found["--model.propagation cached"] = override(settings, {"model.propagation": "cached"})
+    if cached and model.z_device == "device":
+        place = "cpu" if hardware.is_gpu else "disk"
+        found[f"--model.z_device {place}"] = override(settings, {"model.z_device": place})
     if training.average > 0:
         found["--training.average 0"] = override(settings, {"training.average": 0.0})
     return found

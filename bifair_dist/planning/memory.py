@@ -54,11 +54,15 @@ PARTS = {
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Bytes of one part of a worker's memory; `host`: in the machine's memory even where the worker has a GPU."""
+    """Bytes of one part of a worker's memory; `host`: in the machine's memory even where the worker has a GPU.
+
+    `disk`: in a file, which is no memory.
+    """
 
     name: str
     n_bytes: int
     host: bool = False
+    disk: bool = False
 
 
 def parts(work: Work, *, keeps: bool = False, gpu: bool = False) -> list[Part]:
@@ -72,12 +76,13 @@ def parts(work: Work, *, keeps: bool = False, gpu: bool = False) -> list[Part]:
         if kind != "Z":
             passing[PARTS[kind]] = passing.get(PARTS[kind], 0) + count * one[kind]
     z, name = one["Z"], "the id embeddings" if work.ids else "Z"
+    host, disk = work.z_at == "cpu", work.z_at == "disk"
     found = [
-        Part(name, z),
-        Part(f"Adam's two moments of {name}", 2 * z * work.train_z, work.offload),
+        Part(name, z, host, disk),
+        Part(f"Adam's two moments of {name}", 2 * z * work.train_z, work.offload or host, disk),
         Part(f"gradient of {name}", z * (alive.get("Z", 0) > 0)),
         Part("hypergradient buffer", z * max(0, alive.get("Z", 0) - 1)),
-        Part(f"running average of {name}", z * (work.average and work.train_z)),
+        Part(f"running average of {name}", z * (work.average and work.train_z), host, disk),
         Part("users' fixed inputs", 0 if work.follow else one["fixed inputs"]),
         *(_cache(work, one) if work.interval else []),
         Part("graph", (8 + work.element) * work.n_pairs + (4 + work.element) * (work.n_items + work.n_users)),
@@ -100,7 +105,7 @@ def _cache(work: Work, one: Counts) -> list[Part]:
     return [
         Part("cache: users' inputs", one["fixed inputs"] * work.follow),
         Part("cache: two passes", 2 * one["cached pass"] + work.element * (work.n_items + work.n_users)),
-        Part("counts of the rows of Z", (4 + 8 * work.average) * work.m * work.train_z),
+        Part("counts of the rows of Z", (4 + 8 * work.average) * work.m * work.train_z, work.z_at != "device"),
     ]
 
 
@@ -141,5 +146,5 @@ def tables(work: Work) -> Part:
 
 
 def total(found: list[Part], *, host: bool | None = None) -> int:
-    """Bytes of all parts, or of those on the host (or not) alone."""
-    return sum(part.n_bytes for part in found if host is None or part.host == host)
+    """Bytes of all parts in memory, or of those on the host (or not) alone."""
+    return sum(part.n_bytes for part in found if not part.disk and (host is None or part.host == host))

@@ -71,9 +71,11 @@ def _memory(phase: str, work: Work, hardware: Hardware) -> list[str]:
     """Parts of the largest phase at its widest moment; with a GPU those that stay on the host are marked."""
     gpu = hardware.is_gpu
     where = "on a GPU (* on the host)" if gpu else "on the CPU"
+    where += " (** on local disk, not counted)" * (work.z_at == "disk")
     lines = [f"memory of a worker {where} at the widest moment of phase {phase}"]
     for part in all_parts(work, hardware):
-        lines.append(f"  {part.name + ' *' * (gpu and part.host):40} {_gib(part.n_bytes):>12}")
+        mark = " **" if part.disk else " *" * (gpu and part.host)
+        lines.append(f"  {part.name + mark:40} {_gib(part.n_bytes):>12}")
     return lines
 
 

@@ -25,6 +25,7 @@ from bifair_dist.evaluation.choice import Figures, choose, feasible, unfairness
 from bifair_dist.evaluation.metrics import EvaluationResult
 from bifair_dist.model.projector import Theta
 from bifair_dist.parallel.comm import Comm
+from bifair_dist.parallel.tables import Tables
 from bifair_dist.runs import Summary
 
 STEPS = tuple(i / 10 for i in range(11))
@@ -64,12 +65,17 @@ class Point:
         return cls(record["interpolation"], valid, figures(valid, tables), cautious)
 
 
-def between(start: tuple[Theta, Tensor], end: tuple[Theta, Tensor], a: float) -> tuple[Theta, Tensor]:
-    """(theta(a), Z(a)) of two states with the same rows; the ends themselves at 0 and 1."""
+def between(
+    start: tuple[Theta, Tensor], end: tuple[Theta, Tensor], a: float, tables: Tables | None = None
+) -> tuple[Theta, Tensor]:
+    """(theta(a), Z(a)) of two states with the same rows; the ends themselves at 0 and 1. Z(a) is made by `tables`."""
     if a in (0.0, 1.0):
         return end if a else start
     theta = {name: torch.lerp(start[0][name], t, a) for name, t in end[0].items()}
-    return theta, end[1] if start[1] is end[1] else torch.lerp(start[1], end[1], a)
+    if start[1] is end[1]:
+        return theta, end[1]
+    into = (tables or Tables(end[1].device)).zeros(*end[1].shape, end[1].dtype)
+    return theta, torch.lerp(start[1].detach(), end[1].detach(), a, out=into)
 
 
 def figures(summary: Summary, tables: Sequence[str]) -> Figures:

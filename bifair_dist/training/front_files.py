@@ -33,13 +33,13 @@ def keep_fairest(problem: Problem, end: State, evaluator: Evaluator, log: RunLog
     """
     settings, comm = problem.settings, problem.comm
     tables, budget = settings.balance.tables, settings.balance.accuracy_budget
-    theta = {name: t.to(end.z) for name, t in load_file(log.run.folder / BEFORE).items()}
+    theta = {name: t.to(problem.device, end.z.dtype) for name, t in load_file(log.run.folder / BEFORE).items()}
     start = (theta, problem.first_z() if settings.training.balances_z else end.z)
     wanted = settings.balance.interpolation
     steps = sorted({*STEPS, *([] if wanted is None else [wanted])})
     results = []
     for a in steps:
-        state = between(start, (end.theta, end.z), a)
+        state = between(start, (end.theta, end.z), a, problem.tables)
         results.append(evaluator.evaluate(problem.ranking_model, *state, "valid").result)
     found = points(steps, results, tables, comm, settings.training.seed)
     kept = found[steps.index(chosen(found, tables, budget) if wanted is None else wanted)]
@@ -49,7 +49,7 @@ def keep_fairest(problem: Problem, end: State, evaluator: Evaluator, log: RunLog
     if kept.interpolation != 1.0:
         _write_end(log.run.folder / END, problem, end)
     log.say(sentence(found, kept, tables, budget if wanted is None else None))
-    return State(*between(start, (end.theta, end.z), kept.interpolation))
+    return State(*between(start, (end.theta, end.z), kept.interpolation, problem.tables))
 
 
 def record(found: list[Point], kept: Point, tables: tuple[str, ...], budget: float) -> dict[str, Any]:

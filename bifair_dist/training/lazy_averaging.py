@@ -14,6 +14,7 @@ from torch import Tensor
 from bifair_dist.bilevel.step import BilevelStep
 from bifair_dist.model.projector import Theta
 from bifair_dist.parallel.lazy_adam import LazyAdam
+from bifair_dist.parallel.tables import BLOCK
 from bifair_dist.training.averaging import Average, share
 from bifair_dist.training.steps import State
 
@@ -23,7 +24,7 @@ class LazyAverage:
 
     def __init__(self, window: float, theta: Theta, z: Tensor, adam: LazyAdam) -> None:
         self._theta, self._adam, self._now = Average(window, theta, z, train_z=False), adam, z
-        self._z = z.detach().clone() if self.kept else z
+        self._z = adam.tables.copy(z) if self.kept else z
         self._until = torch.zeros(z.shape[0], 1, dtype=torch.int64, device=z.device)  # the step a row's average is at
 
     @property
@@ -47,7 +48,7 @@ class LazyAverage:
         self._theta.update()
         if not self.kept:
             return
-        rows, before = self._adam.rows, self._adam.values.detach()
+        rows, before = self._adam.rows, self._adam.values.detach().to(self._z.device)
         late = self._late(self._until.index_select(0, rows), self.steps - 1).to(before)
         averages = self._z.index_select(0, rows).sub_(before).mul_(late).add_(before)
         averages.lerp_(self._now.detach().index_select(0, rows), share(self.steps, self._theta.window))
@@ -59,8 +60,9 @@ class LazyAverage:
         """The averages, all of them brought up to date."""
         if self.kept:
             with torch.no_grad():
-                late = self._late(self._until, self.steps).to(self._z)
-                self._z.sub_(self._now).mul_(late).add_(self._now)
+                tables = (self._z, self._now.detach(), self._late(self._until, self.steps).to(self._z))
+                for average, now, late in zip(*(t.split(BLOCK) for t in tables), strict=True):
+                    average.sub_(now).mul_(late).add_(now)
                 self._until.fill_(self.steps)
         return self._theta.averaged[0], self._z
 

@@ -10,15 +10,17 @@ from torch import Tensor
 from bifair_dist.bilevel.membership import Membership
 from bifair_dist.csr import Csr
 from bifair_dist.data.dataset import Dataset, read_dataset
+from bifair_dist.data.representations import read_manifest, read_rows
 from bifair_dist.errors import UserError
 from bifair_dist.model.alpharec import AlphaRec
 from bifair_dist.model.backbone import Backbone
 from bifair_dist.model.graph import build_graph
 from bifair_dist.model.projector import Theta
 from bifair_dist.model.refresh import user_inputs
-from bifair_dist.parallel.comm import Comm
+from bifair_dist.parallel.comm import Comm, row_range, shard_rows
 from bifair_dist.parallel.deepspeed_setup import check_installed
 from bifair_dist.parallel.sampler import BatchSampler
+from bifair_dist.parallel.tables import BLOCK, Tables
 from bifair_dist.training.methods.method import Method
 from bifair_dist.training.methods.registry import method_of
 from bifair_dist.training.settings import TrainSettings
@@ -57,6 +59,12 @@ class Problem:
         return self.method.n_rows(self.dataset)
 
     @property
+    def tables(self) -> Tables:
+        """Where Z, its moments and its average are."""
+        model = self.settings.model
+        return Tables(self.device, model.z_device, model.z_folder)
+
+    @property
     def started_from(self) -> str:
         """Folder of the representations that the run starts from, or what it starts from instead."""
         return f"seed {self.settings.training.seed}" if self.at_random else self.settings.data.representations
@@ -68,7 +76,16 @@ class Problem:
 
     def first_z(self) -> Tensor:
         """This worker's rows of what the run starts from, [m, d], padded with zeros."""
-        return self.method.first_z(self.settings, self.dataset, self.comm, self.dtype).to(self.device)
+        settings, dataset, comm = self.settings, self.dataset, self.comm
+        folder = self.method.vectors(settings)
+        if self.tables.where == "device" or folder is None:
+            return self.method.first_z(settings, dataset, comm, self.dtype).to(self.device)
+        start, stop = row_range(dataset.n_items, comm.size, comm.rank)
+        z = self.tables.zeros(shard_rows(dataset.n_items, comm.size), read_manifest(folder)["dim"], self.dtype)
+        for at in range(start, stop, BLOCK):  # never all of them in memory
+            rows = read_rows(folder, dataset.item_ids, at, min(at + BLOCK, stop), settings.model.dtype)
+            z[at - start : at - start + len(rows)] = torch.from_numpy(rows)
+        return z
 
     def first_theta(self, d: int) -> Theta:
         """The projector that the run starts from, empty where there is none; Z is `d` wide."""

@@ -23,6 +23,7 @@ MAY_CHANGE = (
     "training.run_name",
     "training.strategy",
     "training.report",
+    "model.z_",
 )
 """Settings under which a run may go on although it began with others: they change no number beyond rounding."""
 

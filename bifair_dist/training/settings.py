@@ -51,6 +51,13 @@ class TrainSettings(Settings):
         offload, host_adam = self.deepspeed.offload_z_adam, self.deepspeed.host_adam
         if self.model.propagation == "cached":
             self._check_cached()
+        elif self.model.z_device != "device" and self.model.propagation == "full":
+            raise UserError(
+                f"model.z_device: {self.model.z_device} needs --model.propagation cached; a step of full propagation "
+                "takes all rows of Z"
+            )
+        if self.model.z_folder and self.model.z_device != "disk":
+            raise UserError("model.z_folder: is for --model.z_device disk")
         method_of(self).check_settings(self)
         check_foreign(self)
         if self.training.strategy == "ddp" and offload:

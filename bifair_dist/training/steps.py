@@ -89,7 +89,7 @@ def build_step(
         z=state.z,
         places=places,
         theta_optimizer=theta_optimizer,
-        z_optimizer=_z_optimizer(settings, state.z, phase.z_lr) if phase.train_z else None,
+        z_optimizer=_z_optimizer(problem, state.z, phase.z_lr) if phase.train_z else None,
         balance=balance,
         membership=membership,
         items=items,
@@ -164,9 +164,10 @@ def _inner_level(
     return inner.theta, Workers(problem.comm, inner, inner_group), adam
 
 
-def _z_optimizer(settings: TrainSettings, z: Tensor, lr: float) -> torch.optim.Optimizer:
+def _z_optimizer(problem: Problem, z: Tensor, lr: float) -> torch.optim.Optimizer:
+    settings = problem.settings
     if settings.model.propagation == "cached":
-        return LazyAdam(z, lr)
+        return LazyAdam(z, lr, problem.tables)
     if settings.deepspeed.offload_z_adam:
         return HostAdam(z, lr, "deepspeed" if settings.deepspeed.host_adam == "deepspeed" else "torch")
     return torch.optim.Adam([z], lr, fused=True)

@@ -52,4 +52,5 @@ def work_of(settings: TrainSettings, sizes: Sizes, phase: Phase, workers: int) -
         history=settings.cached.history if phase.train_z and not fixed else 0,
         next_outer=phase.fair and settings.outer_data != "same",
         weighs_outer=balance.losses == "outer",
+        z_at=model.z_device,
     )

@@ -79,6 +79,27 @@ def test_what_a_worker_holds() -> None:
     assert "gradient of Z" not in found and "hypergradient buffer" not in found
 
 
+def test_z_elsewhere_is_planned_there() -> None:
+    """In host memory it leaves the GPU, on disk both; a step and a refresh pay for the way."""
+    here, host, disk = (work(model__z_device=place) for place in ("device", "cpu", "disk"))
+    z = 4 * here.m * here.d
+    assert need(here, H100).device - need(host, H100).device > 4 * z  # moments and average are among them
+    assert need(host, H100).host - need(here, H100).host == need(here, H100).device - need(host, H100).device
+    assert need(disk, H100).host - need(here, H100).host < z
+    assert need(here, CPU).host - need(disk, CPU).host == 4 * z
+    times = [sum(mean_step(one, H100).values()) for one in (here, host, disk)]
+    assert times[0] < times[1] < times[2]
+    assert mean_step(here, CPU) == mean_step(work(model__z_device="cpu"), CPU)
+    given = {"plan.items": 1e6, "plan.users": 5e5, "plan.pairs": 2e7, "plan.width": 256, "plan.hardware": "cpu-2core"}
+    asked = {**given, "model.propagation": "cached", "model.z_device": "disk"}
+    text = plan(override(TrainPlanSettings(), asked))
+    assert "Z **" in text and "not counted" in text
+    huge = replace(SIZES, items=10**8, width=1024)
+    cached = override(TrainSettings(), {"model.propagation": "cached"})
+    for hardware, words in ((H100, "--model.z_device cpu"), (CPU, "--model.z_device disk")):
+        assert words in {cure.words for cure in cures(cached, huge, 4, hardware)}
+
+
 def test_what_was_measured_on_an_h100_is_within_a_factor_of_two() -> None:
     """Milliseconds of benchmarks/results/cached_gpu.md at d = 1,024: a bi-level step, and a refresh."""
     same = {"bilevel__outer_data": "same", "model__hidden": 512}

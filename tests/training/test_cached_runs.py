@@ -69,6 +69,17 @@ def test_cut_inside_an_interval_gives_the_same_bits(case: str, small: Small, tmp
     assert_same(end_of(run(small, tmp_path / "cut", settings)), whole, 0.0)
 
 
+@pytest.mark.parametrize("place", ["cpu", "disk"])
+def test_z_elsewhere_gives_the_same_bits(place: str, small: Small, tmp_path: Path) -> None:
+    """A whole run with its checkpoints, cut off once, and the points between its two ends."""
+    settings = LONG | {"model.dtype": "float32", "balance.interpolation": 0.5}
+    whole = end_of(run(small, tmp_path / "device", settings))
+    elsewhere = settings | {"model.z_device": place} | ({"model.z_folder": str(tmp_path)} if place == "disk" else {})
+    with pytest.raises(Cut), cut_after(7):
+        run(small, tmp_path / "there", elsewhere)
+    assert_same(end_of(run(small, tmp_path / "there", elsewhere)), whole, 0.0)
+
+
 def test_another_number_of_workers(small: Small, tmp_path: Path) -> None:
     """One run on 3, 2, 1 and 4 workers in turn, cut off inside an interval each time, against one on 1 worker."""
     whole = end_of(run(small, tmp_path / "whole", LONG))
@@ -122,6 +133,8 @@ def test_auto_is_decided_before_config_is_written_and_said(
         ({"cached.finish_rate": 0.0}, "cached.finish_rate"),
         ({"bilevel.outer_data": "fold"}, "bilevel.outer_data: fold"),
         ({"cached.history": 0}, "cached.history"),
+        ({"model.propagation": "full", "model.z_device": "disk"}, "model.z_device: disk needs"),
+        ({"model.z_folder": "somewhere"}, "model.z_folder: is for"),
     ],
 )
 def test_what_it_cannot_do_is_said(changes: dict[str, Any], named: str) -> None:

@@ -152,10 +152,15 @@ class CachedAlphaRec:
         now = Pass.of(self.full, projected(theta, pooled), projected(theta, z))
         self.cache = Cache(pooled, now, now if self.cache is None else self.cache.now)
 
+    def use(self, full: AlphaRec, touching: Touching) -> None:
+        """Another graph from now on; what is cached is of the one before until it is filled again."""
+        self.full, self.touching, self._own = full, touching, None
+
     @torch.no_grad()
     def load(self, inputs: Tensor, now: tuple[Tensor, Tensor], before: tuple[Tensor, Tensor]) -> None:
         """Fill the cache from users' inputs and X of both refreshes (users, items), rows held here."""
-        self.cache = Cache(inputs, Pass.of(self.full, *now), Pass.of(self.full, *before))
+        fixed = self.full.user_inputs
+        self.cache = Cache(inputs if fixed is None else fixed, Pass.of(self.full, *now), Pass.of(self.full, *before))
 
     @torch.no_grad()
     def select(self, *batches: Batch) -> Tensor:

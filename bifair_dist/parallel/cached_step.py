@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from bifair_dist.bilevel.step import BilevelStep, StepRecord
+from bifair_dist.model.alpharec import AlphaRec
 from bifair_dist.model.batch import Batch
-from bifair_dist.model.cached import Cache, CachedAlphaRec, Pass
+from bifair_dist.model.cached import Cache, CachedAlphaRec, Pass, Touching
 from bifair_dist.model.projector import widths
 from bifair_dist.parallel.comm import Comm, shard_rows
 from bifair_dist.parallel.lazy_adam import LazyAdam
@@ -30,7 +31,7 @@ class CachedStep(BilevelStep):
     def __call__(self, count: int, batch: Batch, outer_batch: Callable[[], Batch]) -> StepRecord:
         """As `BilevelStep` has it; touches the rows of the two batches, between refreshes."""
         table, moves = self.z, self.z_optimizer is not None
-        if count % self.interval == 0:
+        if count % self.interval == 0 or self.cached.cache is None:
             self.cached.refresh(self.theta, table, pool=moves)
         outer = outer_batch() if self.needs_outer(count) else batch
         rows = self.cached.select(batch) if outer is batch else self.cached.select(batch, outer)
@@ -43,6 +44,14 @@ class CachedStep(BilevelStep):
             return BilevelStep.__call__(self, count, batch, lambda: outer)
         finally:
             self.z = table
+
+    def use(self, full: AlphaRec, touching: Touching, fresh: bool) -> None:
+        """Go on with another graph; `fresh`: from a refresh, otherwise what was loaded is propagated over it."""
+        self.cached.use(full, touching)
+        if fresh:
+            self.cached.cache = None
+        elif self.cached.cache is not None:
+            self.reload()
 
     def stored(self) -> dict[str, tuple[Tensor, int]]:
         """Rows held here, with how many all workers have, of what going on inside an interval takes.

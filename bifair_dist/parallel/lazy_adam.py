@@ -33,7 +33,7 @@ class LazyAdam(torch.optim.Optimizer):
         self.values = table.detach()[:0]
         slots = self.state[table]
         for moment in ("exp_avg", "exp_avg_sq"):
-            slots[moment] = self.tables.zeros(*table.shape, table.dtype)
+            slots[moment] = self.tables.zeros(table.shape, table.dtype)
         slots["steps"] = torch.zeros(table.shape[0], 1, dtype=torch.float32, device=table.device)
 
     def take(self, rows: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ memory of the process. It has no name any more once it is mapped, so nothing of 
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
 from dataclasses import dataclass
@@ -30,19 +31,20 @@ class Tables:
     where: Where = "device"
     folder: str = ""
 
-    def zeros(self, rows: int, columns: int, dtype: torch.dtype) -> Tensor:
-        """A new one [rows, columns]. Raises `UserError` where the disk has no room for it."""
-        if self.where != "disk" or not rows * columns:
-            return torch.zeros(rows, columns, dtype=dtype, device=None if self.where == "cpu" else self.device)
+    def zeros(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+        """A new one. Raises `UserError` where the disk has no room for it."""
+        n = math.prod(shape)
+        if self.where != "disk" or not n:
+            return torch.zeros(shape, dtype=dtype, device=None if self.where == "cpu" else self.device)
         path = ""
         try:
             handle, path = tempfile.mkstemp(prefix="bifair-z-", dir=self.folder or None)
             with open(handle, "rb+", buffering=0) as file:
                 # The room is taken now: a disk that fills up later would end the process in the middle of a step.
-                os.posix_fallocate(file.fileno(), 0, rows * columns * dtype.itemsize)
-            return torch.from_file(path, shared=True, size=rows * columns, dtype=dtype).view(rows, columns)
+                os.posix_fallocate(file.fileno(), 0, n * dtype.itemsize)
+            return torch.from_file(path, shared=True, size=n, dtype=dtype).view(shape)
         except OSError as error:
-            size = rows * columns * dtype.itemsize / 2**30
+            size = n * dtype.itemsize / 2**30
             raise UserError(
                 f"model.z_folder: {self.folder or tempfile.gettempdir()}: no file of {size:,.2f} GiB for a matrix as "
                 f"large as Z ({error.strerror}); name a folder on a disk with room for four of them"
@@ -53,4 +55,4 @@ class Tables:
 
     def copy(self, table: Tensor) -> Tensor:
         """A new one with the same content."""
-        return self.zeros(*table.shape, table.dtype).copy_(table.detach())
+        return self.zeros(table.shape, table.dtype).copy_(table.detach())

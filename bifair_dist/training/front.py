@@ -74,7 +74,7 @@ def between(
     theta = {name: torch.lerp(start[0][name], t, a) for name, t in end[0].items()}
     if start[1] is end[1]:
         return theta, end[1]
-    into = (tables or Tables(end[1].device)).zeros(*end[1].shape, end[1].dtype)
+    into = (tables or Tables(end[1].device)).zeros(end[1].shape, end[1].dtype)
     return theta, torch.lerp(start[1].detach(), end[1].detach(), a, out=into)
 
 

@@ -81,7 +81,7 @@ class Problem:
         if self.tables.where == "device" or folder is None:
             return self.method.first_z(settings, dataset, comm, self.dtype).to(self.device)
         start, stop = row_range(dataset.n_items, comm.size, comm.rank)
-        z = self.tables.zeros(shard_rows(dataset.n_items, comm.size), read_manifest(folder)["dim"], self.dtype)
+        z = self.tables.zeros((shard_rows(dataset.n_items, comm.size), read_manifest(folder)["dim"]), self.dtype)
         for at in range(start, stop, BLOCK):  # never all of them in memory
             rows = read_rows(folder, dataset.item_ids, at, min(at + BLOCK, stop), settings.model.dtype)
             z[at - start : at - start + len(rows)] = torch.from_numpy(rows)
@@ -101,7 +101,7 @@ class Problem:
         if not isinstance(self.model, AlphaRec):
             raise UserError(f"model.users: {type(self.model).__name__} has no users' inputs to hold fixed; take follow")
         # A fold pools them once more, in each epoch, from Z as it is now.
-        rows = z.detach().clone() if self.settings.folded else None
+        rows = self.tables.copy(z) if self.settings.folded else None
         with torch.no_grad():
             model = replace(self.model, user_inputs=user_inputs(self.model, z))
         return replace(self, model=model, ranking_model=model, fixed_from=rows)

@@ -23,8 +23,8 @@ WORTH = 3.0
 def serves_cached(settings: TrainSettings) -> bool:
     """Whether these settings could train on cached propagation, as `TrainSettings.check` has it."""
     training = settings.training
-    plain = training.strategy == "ddp" and training.precision == "full" and METHODS[training.method].cached
-    return plain and settings.bilevel.outer_data != "fold"
+    plain = training.strategy == "ddp" and training.precision == "full"
+    return plain and METHODS[training.method].cached
 
 
 def settle_propagation(settings: TrainSettings, sizes: Sizes, hardware: Hardware) -> tuple[TrainSettings, str]:
@@ -33,7 +33,7 @@ def settle_propagation(settings: TrainSettings, sizes: Sizes, hardware: Hardware
         return settings, ""
     taken: Literal["full", "cached"] = "full"
     if not serves_cached(settings):
-        why = "the method, strategy, precision or outer data asked for has no cached propagation"
+        why = "the method, strategy or precision asked for has no cached propagation"
     else:
         full, cached = (_seconds(settings, name, sizes, hardware) for name in ("full", "cached"))
         taken = "cached" if full >= WORTH * cached else "full"

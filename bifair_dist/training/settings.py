@@ -77,11 +77,6 @@ class TrainSettings(Settings):
             )
 
     def _check_cached(self) -> None:
-        if self.bilevel.outer_data == "fold":
-            raise UserError(
-                "bilevel.outer_data: fold needs a graph of its own in each epoch, and --model.propagation cached keeps "
-                "one; take next, or --model.propagation full"
-            )
         for name, is_so, reason in (
             ("training.method", not method_of(self).cached, "has no cached sibling of its model"),
             ("training.strategy", self.training.strategy != "ddp", "keeps all of Z in an optimiser of its own"),

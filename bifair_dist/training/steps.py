@@ -187,8 +187,15 @@ def outer_batch(problem: Problem, batch: Batch, epoch: int, s: int, phase: Phase
     return problem.sampler.batch(epoch_key(epoch, phase), s + 1).to(problem.device)
 
 
-def use_pairs(step: BilevelStep, problem: Problem) -> None:
-    """Let the step go on with another problem's graph: that of the pairs which its inner level sees."""
+def use_pairs(step: BilevelStep, problem: Problem, phase: Phase, fresh: bool) -> None:
+    """Let the step go on with another problem's graph: that of the pairs which its inner level sees.
+
+    `fresh`: at the start of an epoch, where cached propagation begins with a refresh over it.
+    """
+    if isinstance(step, CachedStep):
+        other = cached_model(problem.settings, problem.model, problem.comm, phase)
+        step.use(other.full, other.touching, fresh)
+        return
     step.model = problem.model
     step.outer_model = _in_low_precision(problem.model, problem.settings)
     step.places.use(step.outer_model)

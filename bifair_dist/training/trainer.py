@@ -71,7 +71,7 @@ class Trainer:
         while at.epoch < phase.epochs and at.patience > 0:
             if folds is not None:
                 problem = folds.in_epoch(at.epoch)
-                use_pairs(step, problem)
+                use_pairs(step, problem, phase, fresh=at.step == 0)
             record, losses, seconds = self._epoch(phase, problem, step, average, snapshot)
             at.epoch, at.step = at.epoch + 1, 0
             if _validated(at.epoch, phase):

@@ -42,7 +42,7 @@ def test_adam_in_files_is_adam_in_memory(tmp_path: Path) -> None:
 def test_no_room_and_no_folder_are_one_line(tmp_path: Path) -> None:
     for folder, columns in ((tmp_path / "missing", 4), (tmp_path, 1 << 40)):
         with pytest.raises(UserError, match=r"^model\.z_folder: ") as refused:
-            Tables(HERE, "disk", str(folder)).zeros(8, columns, torch.float32)
+            Tables(HERE, "disk", str(folder)).zeros((8, columns), torch.float32)
         assert "\n" not in str(refused.value)
     assert list(tmp_path.iterdir()) == []
 

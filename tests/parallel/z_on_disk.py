@@ -27,14 +27,14 @@ def main(where: str, mib: int) -> None:
     torch.set_num_threads(1)
     settings = override(
         TrainSettings(),
-        {"model.propagation": "cached", "model.z_device": where, "cached.interval": 3, "training.batch": 256,
-         "bilevel.outer_data": "same", "model.hidden": 32, "model.output": 8},
+        {"model.propagation": "cached", "model.z_device": where, "cached.interval": 3, "training.batch_size": 256,
+         "bilevel.outer_data": "same", "model.hidden": 32, "model.embedding_dim": 8},
     )  # fmt: skip
     problem = make_problem(synthetic_pairs(USERS, ITEMS, PAIRS), settings, Comm())
     torch.mm(*torch.ones(2, 64, 64))  # what torch allocates once is there
     limit = memory("VmData") + mib * 2**20  # private memory that can be written to; a mapped file is shared
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
-    z = problem.tables.zeros(ITEMS, WIDTH, torch.float32)
+    z = problem.tables.zeros((ITEMS, WIDTH), torch.float32)
     for at in range(0, ITEMS, 1000):
         z[at : at + 1000] = unit_rows(1000, WIDTH, at)
     step, sampler = make_step(problem, z)

@@ -130,8 +130,6 @@ def test_cached_is_a_cure_and_has_cures_that_it_can_take() -> None:
     cached = override(full, {"model.propagation": "cached"})
     words = " ".join(cure.words for cure in cures(cached, huge, 4, H100))
     assert "cluster.workers" in words and "deepspeed" not in words and "propagation" not in words
-    fold = override(full, {"bilevel.outer_data": "fold"})
-    assert "propagation" not in " ".join(cure.words for cure in cures(fold, huge, 4, H100))
 
 
 @pytest.mark.parametrize("hardware", [CPU, H100], ids=lambda profile: profile.name)
@@ -165,7 +163,7 @@ def test_a_billion_pairs_are_below_16_gib_of_host_memory() -> None:
 
 @pytest.mark.parametrize(
     "changes",
-    [{"training.method": "lightgcn"}, {"bilevel.outer_data": "fold"}, {"training.precision": "bf16"}],
+    [{"training.method": "lightgcn"}, {"training.precision": "bf16"}],
     ids=lambda changes: next(iter(changes)),
 )
 def test_auto_takes_full_where_cached_cannot_serve(changes: dict[str, object]) -> None:

@@ -56,6 +56,8 @@ CASES: dict[str, dict[str, Any]] = {
     "two inner steps, the same batch": {"bilevel.inner_steps": 2, "bilevel.outer_data": "same"},
     "frozen users": {"model.users": "frozen", "bilevel.outer_data": "next", "training.max_epochs": 1},
     "exact": {"bilevel.hypergradient": "exact", "training.max_epochs": 1},
+    "a fold for the outer level": {"bilevel.outer_data": "fold", "training.max_epochs": 1},
+    "a fold, frozen users": {"bilevel.outer_data": "fold", "model.users": "frozen", "training.max_epochs": 1},
 }
 
 
@@ -131,7 +133,6 @@ def test_auto_is_decided_before_config_is_written_and_said(
         ({"cached.ridge": 0.0}, "cached.ridge"),
         ({"cached.finish_interval": 0}, "cached.finish_interval"),
         ({"cached.finish_rate": 0.0}, "cached.finish_rate"),
-        ({"bilevel.outer_data": "fold"}, "bilevel.outer_data: fold"),
         ({"cached.history": 0}, "cached.history"),
         ({"model.propagation": "full", "model.z_device": "disk"}, "model.z_device: disk needs"),
         ({"model.z_folder": "somewhere"}, "model.z_folder: is for"),

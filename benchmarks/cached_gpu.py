@@ -24,7 +24,8 @@ from pathlib import Path
 import torch
 
 from benchmarks.core import REFRESH, Problem, Size
-from benchmarks.gpu import PLAIN, Found, Meter
+from benchmarks.gpu import PLAIN
+from benchmarks.meter import Found, Meter
 from benchmarks.record import machine, memory, reset_peak
 from bifair_dist.bilevel.step import BilevelStep
 from bifair_dist.commit import commit

@@ -16,13 +16,24 @@ class UserError(Exception):
     """Bad input. The message is one line that names the file, row or key and says what to do."""
 
 
+def nearest(name: str, names: Iterable[str], likeness: float = 0.6) -> str:
+    """What of `names` is most like `name`, `likeness` (0 to 1, difflib's ratio) at least; or nothing."""
+    return next(iter(difflib.get_close_matches(name, list(names), 1, likeness)), "")
+
+
+def known_names(name: str, names: Iterable[str]) -> str:
+    """End of an error line: the nearest known name where one is near, then all of them."""
+    listed = list(names)
+    near = nearest(name, listed, 0.5)
+    return f"{f'did you mean {near!r}? ' if near else ''}known: {', '.join(listed)}"
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """`; did you mean ...?` with what of `known` comes nearest to `name`, whole or after its last dot; or nothing."""
     names = [str(one) for one in known]
     by_last = {one.rpartition(".")[2]: one for one in reversed(names)}
-    found = difflib.get_close_matches(name, names, 1)
-    found = found or [by_last[one] for one in difflib.get_close_matches(name.rpartition(".")[2], by_last, 1)]
-    return f"; did you mean {found[0]}?" if found else ""
+    found = nearest(name, names) or by_last.get(nearest(name.rpartition(".")[2], by_last))
+    return f"; did you mean {found}?" if found else ""
 
 
 class Interrupted(KeyboardInterrupt):

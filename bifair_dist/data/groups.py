@@ -21,10 +21,9 @@ import pyarrow as pa
 
 from bifair_dist.data.dataset import GroupTable, Index
 from bifair_dist.data.labels import label_groups
-from bifair_dist.data.nearest import known
 from bifair_dist.data.popularity import KINDS, count_groups
 from bifair_dist.data.reading import Notes
-from bifair_dist.errors import UserError
+from bifair_dist.errors import UserError, known_names
 
 FORMS = ("popularity", "genre", "provider", "user")
 _DEFAULT_TOP = {"genre": 8, "provider": 10, "user": None}
@@ -58,13 +57,13 @@ def parse_group(spec: str) -> GroupSpec:
     name, _, body = spec.rpartition("=")
     form, *parts = body.split(":")
     if form not in FORMS:
-        raise UserError(f"--groups {spec}: unknown form '{form}'; {known(form, FORMS)}")
+        raise UserError(f"--groups {spec}: unknown form '{form}'; {known_names(form, FORMS)}")
     by_count = form == "popularity" or (form == "user" and parts[:1] == ["activity"])
     if by_count:
         kind, *more = (parts if form == "popularity" else parts[1:]) or ["quintiles"]
         if kind not in KINDS or more:
             wrong = more[0] if more else kind
-            raise UserError(f"--groups {spec}: unknown cut '{wrong}'; {known(wrong, KINDS)}")
+            raise UserError(f"--groups {spec}: unknown cut '{wrong}'; {known_names(wrong, KINDS)}")
         column, top, rest = None, None, False
     else:
         kind, top, rest = "quintiles", _DEFAULT_TOP[form], False
@@ -118,5 +117,5 @@ def build_group(
 def require_column(table: pa.Table, column: str, entity: str) -> pa.ChunkedArray:
     """A column by name. Raises ``UserError`` naming the nearest one there is."""
     if column not in table.column_names:
-        raise UserError(f"the {entity}s have no column '{column}'; {known(column, table.column_names)}")
+        raise UserError(f"the {entity}s have no column '{column}'; {known_names(column, table.column_names)}")
     return table[column]

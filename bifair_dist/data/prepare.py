@@ -17,14 +17,13 @@ from bifair_dist.data.dataset import SPLITS, Index, Interactions
 from bifair_dist.data.dedupe import drop_duplicates
 from bifair_dist.data.groups import build_group, parse_groups, require_column
 from bifair_dist.data.kcore import k_core
-from bifair_dist.data.nearest import known
 from bifair_dist.data.plausible import tell_groups, tell_splits, tell_titles, tell_values
 from bifair_dist.data.raw import Pairs, RawData
 from bifair_dist.data.reading.files import parts_of
 from bifair_dist.data.sources import check_source, read_source
 from bifair_dist.data.splits import Part, leave_last_out, random_split, temporal_split, valid_from_train
 from bifair_dist.data.writer import check_target, write_dataset
-from bifair_dist.errors import UserError
+from bifair_dist.errors import UserError, known_names
 
 SPLIT_KINDS = ("random", "temporal", "leave-last-out", "given")
 DEFAULT_MIN_RATING = 4.0
@@ -70,7 +69,7 @@ def check_options(source: str | None, out: Path, options: PrepareOptions) -> Non
     if source is not None:
         check_source(source)
     if options.split not in (None, *SPLIT_KINDS):
-        raise UserError(f"--split {options.split}: unknown split; {known(str(options.split), SPLIT_KINDS)}")
+        raise UserError(f"--split {options.split}: unknown split; {known_names(str(options.split), SPLIT_KINDS)}")
     if options.missing_title not in ("error", "drop"):
         raise UserError(f"--missing-title {options.missing_title}: must be 'error' or 'drop'")
     if options.k_core < 1:

@@ -7,7 +7,6 @@ encoder and last token for a decoder; tokens from `sentence_bert_config.json`, e
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import importlib.util
 import os
@@ -20,7 +19,7 @@ from typing import Any, Literal
 from bifair_dist.embedding.model_files import Files, read_files
 from bifair_dist.embedding.presets import PACKAGE, PRESETS, Matryoshka, Preset, find_preset
 from bifair_dist.embedding.settings import EmbedSettings
-from bifair_dist.errors import UserError
+from bifair_dist.errors import UserError, nearest
 from bifair_dist.files import sha256
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
@@ -193,8 +192,8 @@ def _unknown(name: str) -> str:
     if "/" in name or name.startswith(("~", ".")):
         return f"model: no folder {name}; give a folder that exists, a hub id (owner/name) or a preset"
     names = {key.lower(): key for key in PRESETS}
-    near = difflib.get_close_matches(name.lower(), names, 1, 0.5)
-    hint = f"did you mean {names[near[0]]}? " if near else ""
+    near = nearest(name.lower(), names, 0.5)
+    hint = f"did you mean {names[near]}? " if near else ""
     return f"model: {name!r} is no preset, folder or hub id (owner/name); {hint}presets: {', '.join(PRESETS)}"
 
 

@@ -32,7 +32,7 @@ from bifair_dist.embedding.redrawn import redrawn_utilities
 from bifair_dist.embedding.settings import ProbeSettings
 from bifair_dist.errors import UserError
 from bifair_dist.evaluation import EvaluationResult, GroupMembership, bootstrap_intervals, evaluate, full_ranking
-from bifair_dist.evaluation.bootstrap import poisson_weights
+from bifair_dist.evaluation.bootstrap import interval, poisson_weights
 from bifair_dist.evaluation.inequality import coefficient_of_variation, lowest_quarter
 from bifair_dist.evaluation.metrics import summarise, user_columns
 from bifair_dist.parallel.comm import Comm
@@ -41,6 +41,7 @@ from bifair_dist.runs.text import number
 SEED = 0  # of the bootstrap: intervals are the same in every run
 REPLICATES = 500
 LEVEL = 0.95
+TAIL = (1 - LEVEL) / 2
 _USERS = 4096  # whose bootstrap weights are held at a time
 
 
@@ -266,14 +267,8 @@ def _entry(over_users: Tensor, over_both: Tensor | None) -> dict[str, Any] | Non
     """The difference (first of `over_users`) with the intervals of its replicates."""
     if over_users[0].isnan():
         return None
-    both = None if over_both is None else _interval(over_both)
-    return {"difference": float(over_users[0]), "users": _interval(over_users[1:]), "users_and_items": both}
-
-
-def _interval(replicates: Tensor) -> list[float] | None:
-    replicates = replicates[~replicates.isnan()]
-    tail = (1.0 - LEVEL) / 2.0
-    return [float(torch.quantile(replicates, q)) for q in (tail, 1.0 - tail)] if len(replicates) else None
+    both = None if over_both is None else interval(over_both, TAIL)
+    return {"difference": float(over_users[0]), "users": interval(over_users[1:], TAIL), "users_and_items": both}
 
 
 def _plain(value: Tensor) -> float | None:

@@ -17,7 +17,6 @@ the result is the template, filled. White space at the ends of a cell is removed
 
 from __future__ import annotations
 
-import difflib
 import re
 import string
 from collections.abc import Sequence
@@ -30,7 +29,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from bifair_dist.errors import UserError
+from bifair_dist.errors import UserError, nearest
 
 BLOCK = 1 << 16  # rows filled at once: keeps the strings of a block far below the 2 GiB that one Arrow array holds
 _BRACKETS = {"(": ")", "[": "]", "{": "}", "<": ">", '"': '"', "'": "'", "«": "»", "“": "”"}
@@ -192,8 +191,8 @@ def _is_text(kind: pa.DataType, depth: int = 0) -> bool:
 def _check_columns(template: Template, schema: pa.Schema, where: str) -> None:
     for name in template.columns:
         if name not in schema.names:
-            near = difflib.get_close_matches(name, schema.names, 1, 0.5)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
+            near = nearest(name, schema.names, 0.5)
+            hint = f"; did you mean {near!r}?" if near else ""
             raise UserError(f"template: {where} has no column {name!r}; it has {', '.join(schema.names)}{hint}")
         kind = schema.field(name).type
         if not _is_text(kind):

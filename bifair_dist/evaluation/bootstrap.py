@@ -62,7 +62,7 @@ def percentile_intervals(figures: dict[str, Any], level: float) -> dict[str, Any
     """The same tree with [low, high] for the replicates of each figure; None where none of them is a number."""
     tail = (1.0 - level) / 2.0
     return {
-        key: percentile_intervals(part, level) if isinstance(part, dict) else _interval(part, tail)
+        key: percentile_intervals(part, level) if isinstance(part, dict) else interval(part, tail)
         for key, part in figures.items()
     }
 
@@ -98,7 +98,8 @@ def _replicated_sums(result: EvaluationResult, sizes: tuple[int, ...], seed: int
     return sums
 
 
-def _interval(values: Tensor, tail: float) -> list[float] | None:
+def interval(values: Tensor, tail: float) -> list[float] | None:
+    """The values with a share of `tail` below and above, [low, high], without nan; None where nothing is left."""
     values = values[~values.isnan()]
     if not len(values):
         return None

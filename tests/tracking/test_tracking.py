@@ -12,10 +12,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bifair_dist import tracking
 from bifair_dist.errors import UserError
 from bifair_dist.settings import flatten
-from bifair_dist.tracking import RUN_ID_FILE, Tracker, close_tracker, open_child, open_tracker, safe_name, tag_run
+from bifair_dist.tracking import (
+    RUN_ID_FILE,
+    Tracker,
+    close_tracker,
+    open_child,
+    open_tracker,
+    safe_name,
+    tag_run,
+)
+from bifair_dist.tracking import tracker as records
 from bifair_dist.tracking_settings import TrackingSettings
 from bifair_dist.training.settings import TrainSettings
 
@@ -139,7 +147,7 @@ def test_names_mlflow_refuses_stay_apart(folder: Path) -> None:
 def test_a_refused_name_costs_only_itself(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(tracking, "safe_name", lambda key: key)  # as if a server were stricter than ours
+    monkeypatch.setattr(records, "safe_name", lambda key: key)  # as if a server were stricter than ours
     with open_tracker(SETTINGS, folder) as tracker:
         for step in (1, 2):
             tracker.metrics({"a": 1.0, "bad/": 2.0, "b": 3.0}, step)

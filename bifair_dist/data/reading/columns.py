@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bifair_dist.data.nearest import known
 from bifair_dist.data.reading.notes import Notes
-from bifair_dist.errors import UserError
+from bifair_dist.errors import UserError, known_names, nearest
 
 _NEAR = 0.85  # likeness (difflib) from which an optional column is taken for misspelt rather than for another one
 _SYNONYMS = {
@@ -84,10 +82,9 @@ def _find(path: Path, names: Sequence[str], name: str, notes: Notes, *, needed: 
     if needed:
         data = all(not re.search(r"[A-Za-z]", other) for other in names)
         hint = "; the first line must hold the column names" if data else ""
-        raise UserError(f"{path}: column '{name}' is missing{hint}; {known(name, names)}")
-    near = difflib.get_close_matches(_folded(name), [_folded(other) for other in names], n=1, cutoff=_NEAR)
-    if near:
-        there = next(other for other in names if _folded(other) == near[0])
+        raise UserError(f"{path}: column '{name}' is missing{hint}; {known_names(name, names)}")
+    if near := nearest(_folded(name), [_folded(other) for other in names], _NEAR):
+        there = next(other for other in names if _folded(other) == near)
         raise UserError(f"{path}: column '{there}' looks like '{name}'; name it so, or less like it if it is not meant")
     for other in names:
         if _folded(other) in _SYNONYMS.get(name, ()):

@@ -13,12 +13,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from bifair_dist.data.nearest import known
 from bifair_dist.data.raw import RawData
 from bifair_dist.data.reading import Columns, Layout, Notes, first_line, read_table, visible
 from bifair_dist.data.sources.assemble import assemble
 from bifair_dist.data.sources.registry import source
-from bifair_dist.errors import UserError
+from bifair_dist.errors import UserError, known_names
 
 _TAB = Layout("\t", typed=True)
 _PAIRS = Columns(keys=("user_id", "item_id"), numbers=("rating", "timestamp"))
@@ -77,7 +76,7 @@ def _titled(path: Path, items: pa.Table, notes: Notes) -> pa.Table:
     likely = [n for n in names if n.endswith(("title", "name")) and not n.lower().startswith(_NO_TITLE)]
     likely.sort(key=lambda n: (n not in ("title", "name"), not n.endswith("title"), names.index(n)))
     if not likely:
-        raise UserError(f"{path}: column 'title' is missing; {known('title', names)}")
+        raise UserError(f"{path}: column 'title' is missing; {known_names('title', names)}")
     others = [n for n in names if n != likely[0] and n.endswith(("title", "name"))]
     notes.say(f"title: column '{likely[0]}'" + (f"; not {', '.join(others)}" if others else ""))
     return items.rename_columns(["title" if n == likely[0] else n for n in names])

@@ -11,10 +11,9 @@ from fnmatch import fnmatch
 from functools import cache
 from pathlib import Path
 
-from bifair_dist.data.nearest import known
 from bifair_dist.data.raw import RawData
 from bifair_dist.data.reading import Notes, visible
-from bifair_dist.errors import UserError
+from bifair_dist.errors import UserError, known_names
 
 BUILT_IN = "generated"  # needs no input folder; see data/generated.py
 PLUGINS = "bifair_dist.sources"
@@ -80,7 +79,7 @@ def check_source(name: str) -> None:
     """Raise ``UserError`` naming the nearest source for an unknown one."""
     names = (*sources(), BUILT_IN)
     if name not in names:
-        raise UserError(f"--source {name}: unknown source; {known(name, names)}")
+        raise UserError(f"--source {name}: unknown source; {known_names(name, names)}")
 
 
 def read_source(name: str, folder: Path, notes: Notes | None = None) -> RawData:

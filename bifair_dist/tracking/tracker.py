@@ -1,34 +1,22 @@
-"""MLflow: one run for each training, written by rank 0 only; the run's id is kept in the run folder.
-
-A restart finds the id and goes on in the same run: parameters that are there are not written again, and metric points
-at steps that were already written are left out. Without a URI, records are an SQLite file and a folder of artifacts,
-both in the output folder.
-"""
+"""The records of one MLflow run: parameters, metrics, tables, artifacts, the machine's load."""
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import hashlib
 import json
 import logging
 import math
-import os
 import re
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from bifair_dist.errors import UserError
-from bifair_dist.tracking_settings import TrackingSettings
-
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
-RUN_ID_FILE = "mlflow_run_id"
 _BATCH = 100  # MLflow takes at most 100 parameters and 1,000 metrics in one call
 _LONGEST_NAME = 250
 _UNSAFE = re.compile(
@@ -121,7 +109,7 @@ class Tracker:
             self._monitor = SystemMetricsMonitor(self.run_id, resume_logging=True, tracking_uri=uri)
             self._monitor.start()
         except Exception as error:
-            print(f"warning: MLflow does not record the machine's load: {_reason(error)}", file=sys.stderr)
+            print(f"warning: MLflow does not record the machine's load: {reason(error)}", file=sys.stderr)
 
     def artifact(self, path: str | Path, folder: str | None = None) -> None:
         """Keep a file, or a folder with all in it, among the run's artifacts."""
@@ -161,7 +149,7 @@ class Tracker:
                 self._stop(error)
             elif len(entries) == 1:
                 self._refused.add(entries[0].key)
-                print(f"warning: MLflow refused '{entries[0].key[:100]}': {_reason(error)}", file=sys.stderr)
+                print(f"warning: MLflow refused '{entries[0].key[:100]}': {reason(error)}", file=sys.stderr)
             else:
                 for entry in entries:
                     self._batch(kind, [entry])
@@ -178,7 +166,7 @@ class Tracker:
 
     def _stop(self, error: Exception) -> None:
         if not self._failed:
-            print(f"warning: MLflow stopped: {_reason(error)}; the job goes on without it", file=sys.stderr)
+            print(f"warning: MLflow stopped: {reason(error)}; the job goes on without it", file=sys.stderr)
         self._failed = True
 
 
@@ -201,150 +189,6 @@ def _escaped(match: re.Match[str]) -> str:
     return "".join(f":{byte:02X}" for byte in match[0].encode("utf-8", "surrogatepass"))
 
 
-def open_tracker(settings: TrackingSettings, run_folder: str | Path, rank: int = 0, name: str = "") -> Tracker:
-    """The tracker of the training that writes to `run_folder`: a new MLflow run, or the one this folder already has.
-
-    Only rank 0 writes. `name` is the MLflow run's, the folder's unless given.
-    Raises `UserError` where the tracking server or file cannot be opened.
-    """
-    if not settings.enabled or rank != 0:
-        return Tracker()
-    run_folder = Path(run_folder).absolute()
-    run_folder.mkdir(parents=True, exist_ok=True)
-    _quiet()
-    try:
-        with _one_at_a_time(run_folder.parent if not settings.uri else None):
-            tracker = _open(settings, run_folder, name or run_folder.name)
-        if settings.system_metrics:
-            tracker.watch_system(tracking_uri(settings, run_folder.parent))
-        return tracker
-    except Exception as error:
-        where = settings.uri or run_folder.parent / "mlflow.db"
-        raise UserError(
-            f"tracking.uri: cannot open {where}: {_reason(error)}; give another, or --tracking.enabled no"
-        ) from error
-
-
-def open_child(settings: TrackingSettings, run_folder: Path, parent: str, name: str) -> None:
-    """An MLflow run below the run `parent`, for the training that will write to `run_folder`; once for each folder.
-
-    The experiment is the parent's. Raises `UserError` where the tracking server or file cannot be opened.
-    """
-    id_file = run_folder / RUN_ID_FILE
-    if not settings.enabled or not parent or id_file.is_file():
-        return
-    _quiet()
-    try:
-        client = _client(settings, run_folder.parent)
-        experiment = client.get_run(parent).info.experiment_id
-        run = client.create_run(experiment, run_name=name, tags={"mlflow.parentRunId": parent})
-    except Exception as error:
-        raise UserError(f"tracking.uri: cannot open {settings.uri}: {_reason(error)}") from error
-    id_file.write_text(run.info.run_id + "\n")
-
-
-def tag_run(settings: TrackingSettings, run_folder: Path, tags: Mapping[str, str]) -> None:
-    """Tags for the folder's MLflow run, where it has one. Never raises."""
-    id_file = run_folder / RUN_ID_FILE
-    if not settings.enabled or not id_file.is_file():
-        return
-    try:
-        client = _client(settings, run_folder.parent)
-        for key, value in tags.items():
-            client.set_tag(id_file.read_text().strip(), key, value)
-    except Exception as error:
-        print(f"warning: MLflow's run could not be tagged: {_reason(error)}", file=sys.stderr)
-
-
-def add_artifacts(settings: TrackingSettings, run_folder: Path, names: Sequence[str]) -> None:
-    """Keep files of the run folder among its MLflow run's artifacts, where it has one. Never raises."""
-    id_file = run_folder / RUN_ID_FILE
-    if not settings.enabled or not id_file.is_file():
-        return
-    try:
-        client, run_id = _client(settings, run_folder.parent), id_file.read_text().strip()
-        for name in names:
-            client.log_artifact(run_id, str(run_folder / name))
-    except Exception as error:
-        print(f"warning: MLflow did not take {' and '.join(names)}: {_reason(error)}", file=sys.stderr)
-
-
-def close_tracker(settings: TrackingSettings, run_folder: Path, status: str) -> None:
-    """End the folder's MLflow run where it is still RUNNING: its worker was killed and could not. Never raises.
-
-    KILLED also takes the place of FAILED: a worker that is stopped may have seen its end as an error.
-    """
-    id_file = run_folder / RUN_ID_FILE
-    if not settings.enabled or not id_file.is_file():
-        return
-    try:
-        client, run_id = _client(settings, run_folder.parent), id_file.read_text().strip()
-        if client.get_run(run_id).info.status in ("RUNNING", "FAILED" if status == "KILLED" else ""):
-            client.set_terminated(run_id, status=status)
-    except Exception as error:
-        print(f"warning: MLflow's run could not be ended as {status}: {_reason(error)}", file=sys.stderr)
-
-
-def _client(settings: TrackingSettings, output: Path) -> MlflowClient:
-    from mlflow.tracking import MlflowClient
-
-    return MlflowClient(tracking_uri=tracking_uri(settings, output))
-
-
-def tracking_uri(settings: TrackingSettings, output: Path) -> str:
-    """Where the records of runs in the folder `output` are."""
-    return settings.uri or f"sqlite:///{output / 'mlflow.db'}"
-
-
-def _open(settings: TrackingSettings, run_folder: Path, name: str) -> Tracker:
-    output = run_folder.parent
-    client = _client(settings, output)
-    experiment = client.get_experiment_by_name(settings.experiment)
-    if experiment is not None:
-        experiment_id = experiment.experiment_id
-    else:
-        beside = None if settings.uri else (output / "mlflow_artifacts").as_uri()
-        experiment_id = client.create_experiment(settings.experiment, artifact_location=beside)
-    id_file = run_folder / RUN_ID_FILE
-    run_id = id_file.read_text().strip() if id_file.is_file() else ""
-    if run_id and _is_there(client, run_id):
-        client.update_run(run_id, status="RUNNING")
-    else:
-        run_id = client.create_run(experiment_id, run_name=name).info.run_id
-        temporary = id_file.with_suffix(".part")
-        temporary.write_text(run_id + "\n")
-        os.replace(temporary, id_file)
-    return Tracker(client, run_id)
-
-
-def _is_there(client: MlflowClient, run_id: str) -> bool:
-    from mlflow.exceptions import MlflowException
-
-    try:
-        return bool(client.get_run(run_id).info.lifecycle_stage == "active")
-    except MlflowException as error:
-        if error.error_code == "RESOURCE_DOES_NOT_EXIST":  # another store, or the run was deleted
-            return False
-        raise
-
-
-@contextlib.contextmanager
-def _one_at_a_time(folder: Path | None) -> Iterator[None]:
-    """Hold a lock file: two processes that create the same SQLite tables at once would fail."""
-    if folder is None:
-        yield
-        return
-    with (folder / ".mlflow.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-def _quiet() -> None:
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read when mlflow is imported
-    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
-    for name in ("alembic", "mlflow.store.db.utils"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-
-
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
+    """An error's first line, for a warning."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

@@ -41,7 +41,7 @@ def plan(settings: BenchmarkSettings, hardware: str) -> str:
     total = sum(seen.values()) + START * starts
     lines += ["", f"{len(seen)} cases, about {duration(total)} (expect a factor of two); a case named twice runs once"]
     if settings.scale.embedded:
-        lines.append(f"and the embedding of {settings.scale.embedded:,} titles: jobs/embed.py --plan tells of it")
+        lines.append(f"and the embedding of {settings.scale.embedded:,} titles: jobs/embed.py plan tells of it")
     return "\n".join(lines)
 
 

@@ -1,4 +1,4 @@
-"""Items embedded once more as a manifest says they were, to compare with what is stored (`jobs/embed.py --verify`)."""
+"""Items embedded once more as a manifest says they were, to compare with what is stored (`jobs/embed.py verify`)."""
 
 from __future__ import annotations
 

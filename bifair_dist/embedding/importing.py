@@ -1,4 +1,4 @@
-"""Vectors made elsewhere into a representations folder (`jobs/embed.py --import`), in the dataset's item order.
+"""Vectors made elsewhere into a representations folder (`jobs/embed.py import`), in the dataset's item order.
 
 Memory: the ids and one shard; the vectors stay on disk. Vectors from Parquet need their size in free disk meanwhile.
 """

@@ -30,7 +30,7 @@ _BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 
 
 class PlanSettings(EmbedSettings):
-    """Settings of `jobs/embed.py --plan`: those of the job, and a catalogue that is not there yet."""
+    """Settings of `jobs/embed.py plan`: those of the job, and a catalogue that is not there yet."""
 
     items: int = setting(0, "items to plan for; 0: those of the dataset", unit="items", ge=0)
     tokens_per_item: float = setting(

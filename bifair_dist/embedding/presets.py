@@ -149,7 +149,7 @@ PRESETS: dict[str, Preset] = {
         # vLLM has no GritLM class from 0.29 on and would load it as a causal Mistral
         hf_overrides={"architectures": ["MistralModel"], "is_causal": False, "sliding_window": None},
         caveat="GritLM pools only the text's own tokens, vLLM the prompt's too, so the vectors differ a little from "
-        "those of the gritlm package; for its exact vectors, embed with that and take them in with --import",
+        "those of the gritlm package; for its exact vectors, embed with that and take them in: jobs/embed.py import",
     ),
     "Qwen3-Embedding-0.6B": _qwen3("0.6B", 1024, 595_776_512, 151669),
     "Qwen3-Embedding-4B": _qwen3("4B", 2560, 4_021_774_336, 151665),

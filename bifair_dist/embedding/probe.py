@@ -213,7 +213,7 @@ def probe_table(found: dict[str, Any]) -> str:
 
 
 def probe_and_print(settings: ProbeSettings) -> None:
-    """`jobs/embed.py --probe`: the table, and the JSON file where one is asked for.
+    """`jobs/embed.py probe`: the table, and the JSON file where one is asked for.
 
     Raises `UserError`, also where the file exists: figures are never written over.
     """

@@ -108,7 +108,7 @@ class EmbedSettings(Settings):
 
 
 class VerifySettings(Settings):
-    """Check of a representations folder (`jobs/embed.py --verify`)."""
+    """Check of a representations folder (`jobs/embed.py verify`)."""
 
     output: str = setting("", "representations folder to check", unit="path")
     dataset: str = setting("", "dataset folder it belongs to; empty: the one in its manifest", unit="path")
@@ -122,7 +122,7 @@ class VerifySettings(Settings):
 
 
 class ImportSettings(Settings):
-    """Vectors made elsewhere, taken in (`jobs/embed.py --import`)."""
+    """Vectors made elsewhere, taken in (`jobs/embed.py import`)."""
 
     dataset: str = setting("", "dataset folder the vectors belong to", unit="path")
     vectors: str = setting("", ".npy, .parquet or .safetensors file, or a folder of .parquet files", unit="path")
@@ -136,7 +136,7 @@ class ImportSettings(Settings):
 
 
 class ProbeSettings(Settings):
-    """How well frozen vectors alone find a user's held-out items, by group (`jobs/embed.py --probe`)."""
+    """How well frozen vectors alone find a user's held-out items, by group (`jobs/embed.py probe`)."""
 
     dataset: str = setting("", "dataset folder", unit="path")
     representations: tuple[str, ...] = setting((), "representations folders to compare, with commas", unit="paths")

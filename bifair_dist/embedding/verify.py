@@ -1,4 +1,4 @@
-"""Everything in a representations folder read again and held against its manifest (`jobs/embed.py --verify`)."""
+"""Everything in a representations folder read again and held against its manifest (`jobs/embed.py verify`)."""
 
 from __future__ import annotations
 

@@ -125,7 +125,7 @@ def _reply(row: dict[str, Any]) -> dict[str, Any]:
 
 
 class VllmHere:
-    """The same engine in this process, without Ray: for `--verify` and benchmarks."""
+    """The same engine in this process, without Ray: for `embed.py verify` and benchmarks."""
 
     def __init__(self, settings: EmbedSettings, model: Model, gpus: float) -> None:
         """Load the model, which takes about a minute."""

@@ -192,7 +192,7 @@ def test_a_folder_of_a_presets_name_is_meant_by_its_path(tmp_path: Path, monkeyp
 def test_gritlm_needs_vllm() -> None:
     model = resolve(EmbedSettings(model="GritLM-7B"))
     assert (model.hf_overrides["is_causal"], model.pooling) == (False, "mean")
-    assert "--import" in model.caveat
+    assert "embed.py import" in model.caveat
     assert "with causal attention" in refused(model="GritLM-7B", engine="sentence-transformers")
 
 

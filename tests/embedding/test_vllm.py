@@ -37,7 +37,7 @@ def test_minilm_equals_sentence_transformers(tmp_path: Path) -> None:
     assert ((vectors(tmp_path / "vllm", data) * vectors(other, data)).sum(1) > 0.9999).all()
     manifest = read_manifest(tmp_path / "vllm")
     assert (manifest["engine"], manifest["truncated"], manifest["dim"]) == ("vllm-cpu", 1, 384)
-    again = embed_again(manifest, ["i00007", "i00003"])  # vLLM in this process, as `--verify` does
+    again = embed_again(manifest, ["i00007", "i00003"])  # vLLM in this process, as `embed.py verify` does
     np.testing.assert_allclose(again, vectors(tmp_path / "vllm", data)[[7, 3]], atol=1e-6)
 
 

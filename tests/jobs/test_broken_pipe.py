@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 BUFFERED = {k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"}
 UNBUFFERED = {**BUFFERED, "PYTHONUNBUFFERED": "1"}
-PLAN = ("jobs/embed.py", "--plan", "--items", "9", "--tokens_per_item", "4")
+PLAN = ("jobs/embed.py", "plan", "--items", "9", "--tokens_per_item", "4")
 OTHER = "from bifair_dist.errors import run_job\ndef main():\n    raise BrokenPipeError('a socket')\nrun_job(main)\n"
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn, TypeVar
 
 from pydantic_settings import CliSettingsSource
 
 from bifair_dist.errors import UserError
-from bifair_dist.settings import Settings, known_settings, load, override, renamed, unknown_setting
+from bifair_dist.settings import Settings, flatten, known_settings, override, read_yaml, renamed, unknown_setting
 
 S = TypeVar("S", bound=Settings)
 SOURCE = "command line"
@@ -52,11 +52,17 @@ class _Parser(argparse.ArgumentParser):
         raise UserError(f"{SOURCE}: {message.removeprefix('argument ')}")
 
 
-def parse(base: S, arguments: Sequence[str] | None = None, description: str = "") -> S:
+def parse(
+    base: S,
+    arguments: Sequence[str] | None = None,
+    description: str = "",
+    under: Callable[[dict[str, Any], dict[str, Any]], Mapping[str, Any]] = lambda files, line: {},
+) -> S:
     """`base`, then each `--config` file in the order given, then the settings named on the command line.
 
-    `arguments` defaults to `sys.argv[1:]`. `--help` prints every setting and exits with 0. Raises `UserError` for
-    anything that is not understood.
+    `arguments` defaults to `sys.argv[1:]`. `--help` prints every setting and exits with 0. `under` is given what the
+    files and what the command line say, by dotted key; its values lie under both. Raises `UserError` for anything
+    that is not understood.
     """
     words = [_spelled(word, type(base)) for word in (sys.argv[1:] if arguments is None else arguments)]
     parser = _Parser(
@@ -84,9 +90,12 @@ def parse(base: S, arguments: Sequence[str] | None = None, description: str = ""
     names = [word.partition("=")[0] for word in words if word.startswith("--") and not word.startswith("--config")]
     if twice := [name for name in names if names.count(name) > 1]:
         raise UserError(f"{SOURCE}: {twice[0]} is given twice")
-    for file in given.pop("config"):
-        base = load(base, file)
-    return override(base, {k: v[0] if isinstance(v, list) else v for k, v in given.items()}, SOURCE)
+    files = {file: flatten(read_yaml(file)) for file in given.pop("config")}
+    line = {k: v[0] if isinstance(v, list) else v for k, v in given.items()}
+    layers = {"": under({k: v for values in files.values() for k, v in values.items()}, line), **files, SOURCE: line}
+    for source, values in layers.items():
+        base = override(base, values, source)
+    return base
 
 
 def _spelled(word: str, cls: type[Settings]) -> str:

@@ -19,11 +19,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also runs where 
 from bifair_dist.command_line import parse
 from bifair_dist.errors import run_job
 from bifair_dist.experiments.settings import TuneSettings
+from bifair_dist.experiments.space import fixed_under
 
 
 def main() -> None:
     """Read the settings, then search."""
-    settings = parse(TuneSettings(), description=__doc__ or "")
+    settings = parse(TuneSettings(), description=__doc__ or "", under=fixed_under)
     from bifair_dist.experiments.sweep import sweep
 
     sweep(settings)

@@ -10,7 +10,7 @@ datasets:                       # folders below --study.data
 settings: {training.max_epochs: 300}   # of all trainings
 reference: AlphaRec             # what others are compared with and start from
 seeds: [0, 1, 2]
-keep: 0.99                      # least share of the reference's validation recall and NDCG that a setting keeps
+keep: 0.99                      # least share of the reference's validation recall and NDCG that is kept
 methods:
   AlphaRec: {settings: {training.method: alpharec}, grid: {training.theta_lr: [5e-4, 1e-3]}}
   BiFair: {settings: {balance.rule: uniform}, grid: {balance.fairness_strength: [0.2, 0.4]}}
@@ -25,21 +25,17 @@ from pathlib import Path
 from typing import Any
 
 from bifair_dist.errors import UserError, did_you_mean
+from bifair_dist.experiments.trial import Point
 from bifair_dist.settings import override, read_yaml
 from bifair_dist.training.settings import TrainSettings
 
-Point = dict[str, Any]
-"""Values of the settings that are searched."""
-
+_TRAINING = ("seed", "warm_start", "output", "run_name", "report", "test")
 GIVEN = (
     "data.dataset",
     "data.representations",
-    "training.seed",
-    "training.warm_start",
-    "training.output",
-    "training.run_name",
-    "training.report",
     "balance.group",
+    "balance.accuracy_budget",
+    *(f"training.{name}" for name in _TRAINING),
 )
 """Settings that the study itself gives every training."""
 
@@ -83,7 +79,7 @@ class Study:
 
     def resolved(self, data: Data, method: Method, point: Point) -> TrainSettings:
         """The settings of a training, but for what the study gives. Raises `UserError`."""
-        out = TrainSettings()
+        out = override(TrainSettings(), {"balance.accuracy_budget": round(1 - self.keep, 12)})
         for values, part in (
             (self.settings, "settings"),
             (data.settings, f"datasets.{data.name}"),
@@ -92,7 +88,8 @@ class Study:
         ):
             for key in values:
                 if key in GIVEN:
-                    raise UserError(f"{self.name}: {part}: {key} is given by the study itself; leave it out")
+                    keep = " (keep: 1 less the budget)" if key == "balance.accuracy_budget" else ""
+                    raise UserError(f"{self.name}: {part}: {key} is given by the study itself{keep}; leave it out")
             out = override(out, values, f"{self.name}: {part}")
         return out
 

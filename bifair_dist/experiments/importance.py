@@ -5,16 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from bifair_dist.experiments.selection import Result
 from bifair_dist.experiments.space import Choice, Space
-from bifair_dist.experiments.sweep_results import Trial
 
 FEWEST = 8
 """Trials below which the shares would say nothing."""
 
 
-def importance(trials: Sequence[Trial], space: Space) -> dict[str, dict[str, float]]:
+def importance(trials: Sequence[Result], space: Space) -> dict[str, dict[str, float]]:
     """Shares (summing to 1) by setting, for recall and for CV; empty where there are too few trials or one setting."""
-    done = [t for t in trials if t.status != "failed" and math.isfinite(t.cv) and math.isfinite(t.recall)]
+    done = [t for t in trials if t.status != "failed" and math.isfinite(t.figures.cv + t.figures.recall)]
     if len(done) < FEWEST or len(space.domains) < 2:
         return {}
     import optuna
@@ -34,11 +34,11 @@ def importance(trials: Sequence[Trial], space: Space) -> dict[str, dict[str, flo
     for name, value in (("recall", "recall"), ("CV", "cv")):
         study = optuna.create_study()
         for t in done:
-            params = {k: t.config[k] for k in distributions}
+            params = {k: t.point[k] for k in distributions}
             study.add_trial(
-                optuna.trial.create_trial(params=params, distributions=distributions, value=getattr(t, value))
+                optuna.trial.create_trial(params=params, distributions=distributions, value=getattr(t.figures, value))
             )
-        if len({getattr(t, value) for t in done}) < 2:
+        if len({getattr(t.figures, value) for t in done}) < 2:
             continue
         found = get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=0))
         out[name] = {k: float(found.get(k, 0.0)) for k in distributions}

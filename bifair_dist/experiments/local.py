@@ -1,4 +1,7 @@
-"""Trainings run as processes, several at a time; one that fails is told and does not stop the others."""
+"""Trainings as processes of this machine, several at a time; one that fails is told and does not stop the others.
+
+Started as such a process, `python -m bifair_dist.experiments.local SETTINGS.yaml`, it trains.
+"""
 
 from __future__ import annotations
 
@@ -9,17 +12,20 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import replace
 from pathlib import Path
 
 from bifair_dist.commit import ROOT
-from bifair_dist.experiments.cell import Cell
+from bifair_dist.errors import run_job
 from bifair_dist.experiments.settings import StudySettings
+from bifair_dist.experiments.trial import Trial
 from bifair_dist.progress import duration, time_left
-from bifair_dist.settings import to_yaml
+from bifair_dist.settings import load, to_yaml
+from bifair_dist.training.settings import TrainSettings
 
 
-class Runner:
-    """Runs cells that are not finished. `failed`: reason by run folder; `late`: whether time ran out."""
+class Local:
+    """Trains what is not finished. `failed`: reason by run folder; `late`: whether time ran out."""
 
     def __init__(self, settings: StudySettings) -> None:
         self.settings = settings
@@ -30,50 +36,54 @@ class Runner:
         self._lock = threading.Lock()
         self._stopping = False
 
-    def ended(self, cells: Sequence[Cell]) -> bool:
+    def ended(self, trials: Sequence[Trial]) -> bool:
         """Whether each of them finished or failed."""
-        return all(cell.finished or cell.folder in self.failed for cell in cells)
+        return all(trial.finished or trial.folder in self.failed for trial in trials)
 
-    def run(self, stage: str, cells: Sequence[Cell]) -> None:
-        """Train what is missing; the same training is asked for once. Prints a line for each that ends."""
-        there = {cell.folder: cell for cell in cells}
-        todo = [cell for cell in there.values() if not cell.finished and cell.folder not in self.failed]
+    def run(self, stage: str, trials: Sequence[Trial]) -> list[Trial]:
+        """Train what is missing; the same training is asked for once. Prints a line for each that ends.
+
+        Returns the trials with their reasons, where they failed.
+        """
+        there = {trial.folder: trial for trial in trials}
+        todo = [trial for trial in there.values() if not trial.finished and trial.folder not in self.failed]
         print(f"{stage}: {len(there) - len(todo)} of {len(there)} trainings are there", flush=True)
         begun, ended = time.monotonic(), 0
         with ThreadPoolExecutor(self.settings.concurrent) as pool:
             try:
-                tasks = {pool.submit(self._train, cell): cell for cell in todo}
+                tasks = {pool.submit(self._train, trial): trial for trial in todo}
                 for task in as_completed(tasks):
-                    cell, seconds = tasks[task], task.result()
+                    trial, seconds = tasks[task], task.result()
                     if seconds is None:
                         continue
                     ended += 1
                     left = time_left(ended, len(todo), time.monotonic() - begun)
-                    reason = self.failed.get(cell.folder)
+                    reason = self.failed.get(trial.folder)
                     state = f"FAILED: {reason}" if reason else f"done in {duration(seconds)}"
-                    print(f"{stage} {ended}/{len(todo)}: {cell.label}: {state}; {left} left", flush=True)
+                    print(f"{stage} {ended}/{len(todo)}: {trial.label}: {state}; {left} left", flush=True)
             except BaseException:
                 self._stop()
                 raise
+        return [replace(trial, error=self.failed.get(trial.folder, "")) for trial in trials]
 
-    def _train(self, cell: Cell) -> float | None:
+    def _train(self, trial: Trial) -> float | None:
         """Seconds that it took; None where it was not begun."""
         start, limit = time.monotonic(), 60 * self.settings.stop_after
         if self._stopping or (limit and start - self._start > limit):
             self.late = True
             return None
-        runs = cell.folder.parent
+        runs, name = trial.folder.parent, trial.folder.name
         runs.mkdir(parents=True, exist_ok=True)
-        config, log = runs / f"{cell.folder.name}.yaml", runs / f"{cell.folder.name}.log"
-        config.write_text(to_yaml(cell.settings), encoding="utf-8")
+        config, log = runs / f"{name}.yaml", runs / f"{name}.log"
+        config.write_text(to_yaml(trial.settings), encoding="utf-8")
         threads = str(self.settings.threads)
         # The package may be used from its checkout, where the process would not find it by itself.
         path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH", ""))))
         env = {**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "PYTHONPATH": path}
+        command = [sys.executable, "-m", "bifair_dist.experiments.local", str(config)]
         with log.open("wb") as file:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "bifair_dist.experiments.cell", str(config)], stdout=file, stderr=file, env=env
-            )
+            # A group of its own: Ctrl-C reaches this process alone, which ends the others once.
+            process = subprocess.Popen(command, stdout=file, stderr=file, env=env, process_group=0)
             with self._lock:
                 self._running.add(process)
                 if self._stopping:
@@ -82,7 +92,7 @@ class Runner:
             with self._lock:
                 self._running.discard(process)
         if code and not self._stopping:
-            self.failed[cell.folder] = f"{_last_line(log)} ({log})"
+            self.failed[trial.folder] = f"{_last_line(log)} ({log})"
         return time.monotonic() - start
 
     def _stop(self) -> None:
@@ -96,3 +106,14 @@ class Runner:
 def _last_line(log: Path) -> str:
     lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
     return lines[-1].removeprefix("error: ") if lines else "ended without a word"
+
+
+def main() -> None:
+    """Train as the settings file says."""
+    from bifair_dist.training.launch import train
+
+    train(load(TrainSettings(), sys.argv[1]), table=False)
+
+
+if __name__ == "__main__":
+    run_job(main)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from bifair_dist.experiments.space import DEFAULT
 from bifair_dist.settings import Settings, section, setting
 from bifair_dist.training.settings import TrainSettings
 
@@ -11,7 +12,7 @@ from bifair_dist.training.settings import TrainSettings
 class SweepSettings(Settings):
     """The sweep."""
 
-    space: str = setting("bifair_core", "name of a file in tune_spaces/, or a file of yours", unit="name")
+    space: str = setting(DEFAULT, "name of a file in tune_spaces/, or a file of yours", unit="name")
     output: str = setting(
         "sweeps", "folder that sweep folders are made in", unit="path", why="below the current folder"
     )
@@ -34,11 +35,12 @@ class SweepSettings(Settings):
         ge=1,
     )
     concurrent: int = setting(0, "trials at a time; 0: as many as fit", unit="trials", ge=0)
-    recall_share: float = setting(
-        0.99,
-        "least share of the baseline's recall that a setting must keep",
+    recall_share: float | None = setting(
+        None,
+        "least share of the baseline's recall and NDCG that a trial's state and the chosen setting keep; sets "
+        "--balance.accuracy_budget to what is missing to 1; none: that budget as it is",
         unit="ratio",
-        why="fairness that costs more accuracy than this is rarely taken",
+        why="one bound for the state that a trial keeps and for the trial that is chosen",
         gt=0,
         le=1,
     )

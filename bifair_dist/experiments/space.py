@@ -10,11 +10,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from bifair_dist.errors import UserError
+from bifair_dist.errors import UserError, did_you_mean
 from bifair_dist.settings import known_settings, renamed
 from bifair_dist.training.settings import TrainSettings
 
 FOLDER = Path(__file__).resolve().parents[2] / "tune_spaces"
+DEFAULT = "bifair_core"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +51,11 @@ class Choice:
 class Space:
     """What to search.
 
-    domains: dotted settings of `jobs/train.py` and where to look. fixed: settings that hold for every trial. trials:
-    how many, unless the command says otherwise; a grid has as many as it has points. warm_start: trials start from the
-    shared AlphaRec baseline and cost the bi-level phase only; off where the space changes what the baseline consists
-    of. search: the searcher that fits. seeds: more than one makes every point of a grid a mean over these.
+    domains: dotted settings of `jobs/train.py` and where to look. fixed: settings that hold for every trial unless a
+    file or the command line says otherwise. trials: how many, unless the command says; a grid has as many as it has
+    points. warm_start: trials start from the shared AlphaRec baseline and cost the bi-level phase only; off where the
+    space changes what the baseline consists of. search: the searcher that fits. seeds: more than one makes every point
+    of a grid a mean over these.
     """
 
     name: str
@@ -72,6 +74,22 @@ class Space:
         return [dict(zip(self.domains, values, strict=True)) for values in itertools.product(*axes)]
 
 
+CHOSEN_BY = ("balance.group", "balance.accuracy_budget", "training.metric", "training.k", "training.seed")
+"""Settings that the rule of choice itself depends on: a sweep over them would compare what cannot be compared."""
+
+
+def fixed_under(files: Mapping[str, Any], line: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The fixed values of the space that a sweep's settings name; files and command line lie over them.
+
+    Raises `UserError` where the command line fixes a setting that the space searches.
+    """
+    space = load_space(str(line.get("tune.space", files.get("tune.space", DEFAULT))))
+    for key in space.domains:
+        if key in line:
+            raise UserError(f"command line: {key} is what the space {space.name} searches; leave it out")
+    return space.fixed
+
+
 def load_space(name: str) -> Space:
     """The space in `tune_spaces/<name>.py`, or in a file of yours. Raises `UserError`."""
     path = Path(name) if name.endswith(".py") else FOLDER / f"{name}.py"
@@ -81,7 +99,10 @@ def load_space(name: str) -> Space:
     spec = importlib.util.spec_from_file_location(f"tune_space_{path.stem}", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except (ImportError, TypeError, NameError, SyntaxError) as error:
+        raise UserError(f"tune.space: {path}: {error}; see the files in tune_spaces/") from None
     space = getattr(module, "SPACE", None)
     if not isinstance(space, Space):
         raise UserError(f"tune.space: {path} defines no SPACE")
@@ -90,5 +111,7 @@ def load_space(name: str) -> Space:
     space = replace(space, domains=domains, fixed=fixed)
     for key in (*domains, *fixed):
         if key not in settings:
-            raise UserError(f"{path}: unknown setting {key}")
+            raise UserError(f"{path}: unknown setting {key}{did_you_mean(key, settings)}")
+        if key in CHOSEN_BY and key in space.domains:
+            raise UserError(f"{path}: {key} cannot be searched: trials are compared by it")
     return space

@@ -1,103 +1,103 @@
-"""`report.html`: the sweep on one self-contained page, for a person. No script, nothing from the network."""
+"""`report.html` of a sweep: data, groups and rule, the chosen point, drawings, and a line for each trial."""
 
 from __future__ import annotations
 
-import html
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
-from bifair_dist.experiments import sweep_plots as plots
+from bifair_dist.experiments import plots
+from bifair_dist.experiments.epochs import epochs_used, epochs_warning
 from bifair_dist.experiments.importance import importance
-from bifair_dist.experiments.objective import Baseline
+from bifair_dist.experiments.page import Part, Row, link, tested, write
+from bifair_dist.experiments.search import Search
+from bifair_dist.experiments.selection import Result
 from bifair_dist.experiments.space import Space
-from bifair_dist.experiments.sweep_results import Trial
-from bifair_dist.report.page import figure, value, write_page
+from bifair_dist.experiments.table import Entry, point_text
+from bifair_dist.experiments.trial import Figures, Trial
+from bifair_dist.report.page import value
 from bifair_dist.runs.text import change
 
 
-def write_report(
+def write_sweep_page(
     path: Path,
     space: Space,
-    trials: Sequence[Trial],
-    baseline: Baseline,
-    best: Trial | None,
-    share: float,
-    confirmed: Sequence[dict[str, Any]] = (),
+    search: Search,
+    results: Sequence[Result],
+    reference: Trial,
+    best: Result | None,
+    entries: Sequence[Entry],
 ) -> None:
-    """Write it; `confirmed` has, by seed, (recall, CV, MIN) on test of the baseline and of the best setting."""
-    parts = [_summary(space, trials, baseline, best, share), _confirmed(confirmed)]
-    caption = "Validation figures of each trial's best state. Only the table of seeds has seen test data."
-    parts.append(figure(plots.front_figure(trials, baseline, best, share), caption))
-    if len(space.domains) == 1:
-        parts.append(figure(plots.curve_figure(trials, space, baseline), "Bars: one standard deviation over seeds."))
-    else:
-        parts.append(figure(plots.parallel_figure(trials, space), "One line a trial; the darker, the better its J."))
-    shares = importance(trials, space)
-    if shares:
-        parts.append(figure(plots.importance_figure(shares), "Over the whole range searched, interactions left out."))
-    parts.append(_table(space, trials))
-    write_page(path, f"{space.name}: sweep", parts)
-
-
-def _summary(space: Space, trials: Sequence[Trial], baseline: Baseline, best: Trial | None, share: float) -> str:
-    counts = ", ".join(f"{sum(t.status == s for t in trials)} {s}" for s in ("finished", "stopped", "failed"))
-    lines = [
-        f"<h1>{html.escape(space.about)}</h1>",
-        f"<p>{len(trials)} trials: {counts} ('stopped': ended early by the scheduler). AlphaRec baseline on "
-        f"validation: recall {baseline.recall:.4f}, CV {baseline.cv:.4f}, MIN {baseline.minimum:.4f}.</p>",
+    """Write it; `entries`: the lines of the confirmation on test, none without one."""
+    group, rule = search.group, search.rule
+    known = Figures.of(reference.run.metrics.valid, group)
+    lead = [
+        f"{space.about}. Dataset: {search.dataset}. Group table: {group}.",
+        f"{len(results)} trials: {_counts(results)} ('stopped': ended early by the scheduler). AlphaRec baseline on "
+        f"validation: recall {known.recall:.4f}, CV {known.cv:.4f}, MIN {known.minimum:.4f}; {_used([reference])}.",
+        rule.explained("the baseline"),
+        *_chosen(space, search, results, known, best),
     ]
+    kept = [trial for trial in search.tried if best and trial.finished and trial.point == best.point]
+    warned = [("AlphaRec baseline", [reference]), ("chosen", kept)]
+    warnings = [epochs_warning(name, [trial.run for trial in trials]) for name, trials in warned if trials]
+    parts = [Part("", warnings=[line for line in warnings if line])]
+    if entries:
+        seeds = f"Test, once for each of {len(entries[0].trials)} seeds"
+        parts.append(tested(seeds, entries, "AlphaRec", path.parent))
+    parts.append(Part("Validation", figures=_figures(space, search, results, known, best)))
+    parts.append(_trials(space, results, path))
+    failed = [f"{r.name}: {r.reason}" for r in results if r.status == "failed"]
+    write(path, f"{space.name}: sweep", lead, [*parts, *([Part("Failed", lines=failed)] if failed else [])])
+
+
+def _counts(results: Sequence[Result]) -> str:
+    return ", ".join(f"{sum(r.status == s for r in results)} {s}" for s in ("finished", "stopped", "failed"))
+
+
+def _used(trials: Sequence[Trial]) -> str:
+    return f"epochs used: {epochs_used([trial.run for trial in trials])}"
+
+
+def _chosen(space: Space, search: Search, results: Sequence[Result], known: Figures, best: Result | None) -> list[str]:
     if best is None:
-        lines.append("<p><strong>No trial finished.</strong></p>")
+        return ["No trial finished."]
+    seeds, f = len(space.seeds), best.figures
+    of = "" if seeds == 1 else f", means of {seeds} seeds"
+    lines = [
+        f"Chosen, least J: {point_text(best.point)}: recall {f.recall:.4f} ({change(f.recall, known.recall)}), CV "
+        f"{f.cv:.4f} ({change(f.cv, known.cv)}), MIN {f.minimum:.4f} ({change(f.minimum, known.minimum)}){of}."
+    ]
+    if search.rule.base is not None and best.objective >= 1:
+        what = "finished trial" if seeds == 1 else "mean over the seeds"
+        lines.append(f"No {what} is fairer than the baseline and keeps that much accuracy; this one comes nearest.")
+    return lines
+
+
+def _figures(
+    space: Space, search: Search, results: Sequence[Result], known: Figures, best: Result | None
+) -> list[tuple[str, str]]:
+    rule = search.rule
+    keep = None if rule.base is None else 1 - rule.settings.balance.accuracy_budget
+    caption = "Validation figures of the state that each trial kept. Only the table of seeds has seen test data."
+    found = [(plots.front_figure(results, known, best, keep), caption)]
+    if len(space.domains) == 1:
+        found.append((plots.curve_figure(results, space, known), "Bars: one standard deviation over seeds."))
     else:
-        picked = ", ".join(f"{k} = {value(v)}" for k, v in best.config.items() if k != "seed")
-        seeds = len(space.seeds)
-        of, what = ("", "finished trial") if seeds == 1 else (f", means of {seeds} seeds", "mean over the seeds")
-        lines.append(
-            f"<p>Chosen (least CV with at least {share:.0%} of the baseline's recall): <strong>{html.escape(picked)}"
-            f"</strong>: recall {best.recall:.4f} ({change(best.recall, baseline.recall)}), CV {best.cv:.4f} "
-            f"({change(best.cv, baseline.cv)}), MIN {best.minimum:.4f} "
-            f"({change(best.minimum, baseline.minimum)}){of}.</p>"
-        )
-        if best.recall < share * baseline.recall:
-            lines.append(f"<p><strong>No {what} keeps that much recall; this one comes nearest.</strong></p>")
-    return "\n".join(lines)
+        found.append((plots.parallel_figure(results, space), "One line a trial; the darker, the better its J."))
+    if shares := importance(results, space):
+        found.append((plots.importance_figure(shares), "Over the whole range searched, interactions left out."))
+    return found
 
 
-def _confirmed(rows: Sequence[dict[str, Any]]) -> str:
-    if not rows:
-        return ""
-    out = ["<h2>Test, once for each seed</h2><div class=scroll><table><tr><th></th><th>AlphaRec</th><th>chosen</th>"]
-    out.append("<th>change</th></tr>")
-    for i, name in enumerate(("Recall", "CV", "MIN")):
-        before, after = (np.array([row[which][i] for row in rows]) for which in ("alpharec", "best"))
-        cells = [f"{v.mean():.4f} ± {v.std(ddof=1) if len(v) > 1 else 0:.4f}" for v in (before, after)]
-        out.append(
-            f"<tr><td>{name}</td><td>{cells[0]}</td><td>{cells[1]}</td><td>"
-            f"{change(float(after.mean()), float(before.mean()))}</td></tr>"
-        )
-    return "".join(out) + f"</table></div><p>Mean and standard deviation over {len(rows)} seeds.</p>"
-
-
-def _table(space: Space, trials: Sequence[Trial]) -> str:
-    keys = list(space.domains) + (["seed"] if len(space.seeds) > 1 else [])
-    head = ["trial", "status", "validations", "recall", "CV", "MIN", *keys]
-    rows = ["<tr>" + "".join(f"<th>{html.escape(h)}</th>" for h in head) + "</tr>"]
-    for t in sorted(trials, key=lambda t: t.objective):
-        cells = [
-            t.trial,
-            t.status + (", front" if t.front else ""),
-            t.validations,
-            *map(value, (t.recall, t.cv, t.minimum)),
-        ]
-        cells += [value(t.config.get(k)) for k in keys]
-        kind = "failed" if t.status == "failed" else "front" if t.front else ""
-        rows.append(f'<tr class="{kind}">' + "".join(f"<td>{html.escape(str(c))}</td>" for c in cells) + "</tr>")
-    failed = "".join(
-        f"<li>{html.escape(t.trial)}: {html.escape(t.reason)}</li>" for t in trials if t.status == "failed"
-    )
-    return f"<h2>All trials</h2><div class=scroll><table>{''.join(rows)}</table></div>" + (
-        f"<h2>Failed</h2><ul>{failed}</ul>" if failed else ""
-    )
+def _trials(space: Space, results: Sequence[Result], path: Path) -> Part:
+    keys = list(space.domains)
+    head = ["trial", "status", "validations", "recall", "NDCG", "CV", "MIN", "J", *keys, "seed"]
+    rows: list[Row] = []
+    for r in sorted(results, key=lambda r: r.objective):
+        name = link(r.name, path.parent / "trials" / r.name, path.parent)
+        f, front = r.figures, ", front" if r.front else ""
+        figures = map(value, (f.recall, f.ndcg, f.cv, f.minimum, r.objective))
+        kind = "failed" if r.status == "failed" else "front" if r.front else ""
+        settings = [value(r.point.get(key)) for key in keys]
+        rows.append((kind, [name, r.status + front, r.validations, *figures, *settings, r.seed]))
+    return Part("All trials", head, rows)

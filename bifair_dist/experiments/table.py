@@ -1,4 +1,4 @@
-"""What a study found: a row for each training, and test figures of the chosen settings against the reference's."""
+"""Test figures of the chosen points against the reference's, and the files of all trials."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from typing import Any
 import pandas as pd
 
 from bifair_dist.data.dataset import Dataset
-from bifair_dist.evaluation.many_comparisons import RATE, benjamini_hochberg, p_value
-from bifair_dist.experiments.cell import Cell
-from bifair_dist.experiments.definition import Data, Study
+from bifair_dist.evaluation.many_comparisons import benjamini_hochberg, p_value
+from bifair_dist.experiments.epochs import epochs_used, epochs_warning
 from bifair_dist.experiments.paired import Replicates, change_interval, mean_replicates
-from bifair_dist.experiments.pareto import pareto_front
+from bifair_dist.experiments.search import Search
+from bifair_dist.experiments.selection import Result, mark_front
+from bifair_dist.experiments.trial import Figures, Point, Trial
 from bifair_dist.files import writing
 
 MEASURES = {"recall": "Recall", "ndcg": "NDCG", "cv": "CV", "minimum": "MIN"}
@@ -44,51 +45,62 @@ class Value:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A method's line. `values` by name in `MEASURES`; `seconds` an epoch of its last phase.
+    """A method's line. `values` by name in `MEASURES`; `seconds` an epoch of its last phase; `warning`: what speaks
+    against its figures.
 
-    `tried`: validation (recall, CV) at each point; `front`: how many of them no other method's point beats in both.
+    `tried`: validation at each point; `front`: how many of them no other method's point beats in recall and CV.
     """
 
     method: str
-    point: dict[str, Any]
-    cells: list[Cell]
+    point: Point
+    trials: list[Trial]
     values: dict[str, Value]
     seconds: float
-    tried: list[tuple[float, float]]
+    epochs: str
+    warning: str
+    tried: list[Result]
     front: int
 
 
-def entries_of(
-    found: Sequence[tuple[str, list[Cell], list[Cell]]], study: Study, dataset: Dataset, group: str, replicates: int
-) -> list[Entry]:
-    """Lines for (method, its trainings at all points, those of the chosen point), the reference's first."""
-    found = sorted(found, key=lambda row: row[0] != study.reference)
+def entries_of(searches: Sequence[Search], reference: str, dataset: Dataset, replicates: int) -> list[Entry]:
+    """Lines of the searches of one dataset and group table that have chosen a point; the reference's first."""
+    searches = sorted(searches, key=lambda search: search.method != reference)
+    group, first = searches[0].group, searches[0].chosen
 
     @functools.cache  # the reference's runs are asked for once a method
     def draws(runs: tuple[Path, ...]) -> Replicates:
-        return mean_replicates(runs, dataset, group, found[0][2][0].settings.training.k, replicates)
+        return mean_replicates(runs, dataset, group, first[0].settings.training.k, replicates)
 
-    references = {cell.seed: cell for cell in found[0][2]}
-    tried = {name: [_valid(cell, group) for cell in cells if cell.finished] for name, cells, _ in found}
+    tried = {search.method: [r for r in search.results() if r.status == "finished"] for search in searches}
+    mark_front([result for results in tried.values() for result in results])
+    references = {trial.seed: trial for trial in first}
     entries = []
-    for name, _, cells in found:
-        cells = [cell for cell in cells if cell.seed in references]
-        if not cells:
+    for search in searches:
+        trials = [trial for trial in search.chosen if trial.seed in references]
+        if not trials:
             continue
-        others = [point for other, points in tried.items() if other != name for point in points]
-        on = pareto_front([(-r, cv) for r, cv in [*tried[name], *others]])[: len(tried[name])]
-        seconds = statistics.mean(cell.run.history[-1].seconds_per_epoch for cell in cells)
-        values = _values(cells, [references[cell.seed] for cell in cells], group, draws)
-        entries.append(Entry(name, cells[0].point, cells, values, seconds, tried[name], sum(on)))
+        entries.append(
+            Entry(
+                method=search.method,
+                point=trials[0].point,
+                trials=trials,
+                values=_values(trials, [references[trial.seed] for trial in trials], group, draws),
+                seconds=statistics.mean(trial.run.history[-1].seconds_per_epoch for trial in trials),
+                epochs=epochs_used([trial.run for trial in trials]),
+                warning=epochs_warning(search.method, [trial.run for trial in trials]),
+                tried=tried[search.method],
+                front=sum(result.front for result in tried[search.method]),
+            )
+        )
     return entries
 
 
 def _values(
-    cells: list[Cell], references: list[Cell], group: str, draws: Callable[[tuple[Path, ...]], Replicates]
+    trials: list[Trial], references: list[Trial], group: str, draws: Callable[[tuple[Path, ...]], Replicates]
 ) -> dict[str, Value]:
     """Test figures of a method's runs against the reference's of the same seeds."""
-    mine, theirs = ([cell.figures("test", group) for cell in some] for some in (cells, references))
-    own, base_draws = (draws(tuple(cell.folder for cell in some)) for some in (cells, references))
+    mine, theirs = ([trial.tested(group) for trial in some] for some in (trials, references))
+    own, base_draws = (draws(tuple(trial.folder for trial in some)) for some in (trials, references))
     values = {}
     for key in MEASURES:
         over_seeds = [getattr(f, key) for f in mine]
@@ -100,45 +112,29 @@ def _values(
     return values
 
 
-def corrected(rows: Sequence[tuple[Data, str, list[Entry]]], reference: str) -> list[tuple[Data, str, list[Entry]]]:
+def corrected(tables: Sequence[Sequence[Entry]], reference: str) -> list[list[Entry]]:
     """The same with `remains` filled in: all figures of all methods against the reference are one family."""
-    family = [(e, key) for _, _, entries in rows for e in entries if e.method != reference for key in MEASURES]
+    family = [(e, key) for entries in tables for e in entries if e.method != reference for key in MEASURES]
     remains = benjamini_hochberg([e.values[key].p for e, key in family])
     told = {(id(e), key): kept for (e, key), kept in zip(family, remains, strict=True)}
 
     def filled(e: Entry) -> Entry:
         return replace(e, values={k: replace(v, remains=told.get((id(e), k), False)) for k, v in e.values.items()})
 
-    return [(data, group, [filled(e) for e in entries]) for data, group, entries in rows]
+    return [[filled(e) for e in entries] for entries in tables]
 
 
-def markdown(study: Study, rows: Sequence[tuple[Data, str, list[Entry]]]) -> str:
-    """The tables as Markdown."""
-    lines = [f"# {study.name}", "", study.about]
-    head = ["method", "chosen", "seeds", *MEASURES.values(), "on the front", "s/epoch"]
-    for data, group, entries in rows:
-        lines += ["", f"## {data.name}, {group}", "", "| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
-        for e in entries:
-            cells = [
-                shown(v) + ("" if e.method == study.reference else f" ({moved(v, ends=False)})")
-                for v in (e.values[key] for key in MEASURES)
-            ]
-            about = [e.method, point_text(e.point), str(len(e.cells))]
-            lines.append("| " + " | ".join([*about, *cells, f"{e.front}/{len(e.tried)}", f"{e.seconds:.2f}"]) + " |")
-    lines += ["", note(study)]
-    return "\n".join(lines) + "\n"
-
-
-def note(study: Study) -> str:
-    """How the tables are to be read."""
-    return (
-        f"Test figures at the point chosen on validation with seed {study.seeds[0]}: least CV where recall and NDCG "
-        f"keep {100 * study.keep:g} % of {study.reference}'s; for plain losses highest recall. Mean ± standard "
-        f"deviation over seeds, change against {study.reference} with the same seeds and its paired 95 % bootstrap "
-        "interval over users; * where that leaves out zero, ** where it also differs among all comparisons of this "
-        f"study (Benjamini-Hochberg, false discovery rate {RATE:g}). On the front: of the points tried, those that no "
-        "point of any method beats in validation recall and CV."
-    )
+def markdown(title: str, entries: Sequence[Entry], reference: str) -> list[str]:
+    """One table as lines of Markdown, and its warnings."""
+    head = ["method", "chosen", "seeds", *MEASURES.values(), "on the front", "s/epoch", "epochs"]
+    lines = ["", f"## {title}", "", "| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    for e in entries:
+        values = [e.values[key] for key in MEASURES]
+        figures = [shown(v) + ("" if e.method == reference else f" ({moved(v, ends=False)})") for v in values]
+        about = [e.method, point_text(e.point), str(len(e.trials))]
+        rest = [f"{e.front}/{len(e.tried)}", f"{e.seconds:.2f}", e.epochs]
+        lines.append("| " + " | ".join([*about, *figures, *rest]) + " |")
+    return [*lines, *(f"\nwarning: {e.warning}" for e in entries if e.warning)]
 
 
 def shown(value: Value) -> str:
@@ -153,24 +149,38 @@ def moved(value: Value, *, ends: bool = True) -> str:
     return f"{100 * value.change:+.1f} %{star}" + (interval if ends and not math.isnan(value.ends[0]) else "")
 
 
-def point_text(point: dict[str, Any]) -> str:
-    """`fairness_strength 0.3`."""
-    return ", ".join(f"{key.rpartition('.')[2]} {value}" for key, value in point.items()) or "-"
+def point_text(point: Point) -> str:
+    """`fairness_strength 0.3, eta 0.000123`."""
+    values = {k.rpartition(".")[2]: f"{v:.3g}" if isinstance(v, float) else str(v) for k, v in point.items()}
+    return ", ".join(f"{key} {value}" for key, value in values.items()) or "-"
 
 
-def write_trials(path: Path, cells: Sequence[tuple[str, Cell]]) -> None:
-    """Parquet, a row for each finished training and group table: validation and test figures, settings, run folder."""
+def write_study_trials(path: Path, searches: Sequence[Search]) -> None:
+    """Parquet, a row for each finished training and group table: settings, run folder, figures on validation; those
+    on test of the chosen points alone."""
     rows: dict[tuple[str, str], dict[str, Any]] = {}
-    for group, cell in cells:
-        if cell.finished:
-            about = {"dataset": cell.data, "group": group, "method": cell.method, "seed": cell.seed, **cell.point}
-            valid, test = (asdict(cell.figures(split, group)) for split in ("valid", "test"))
-            figures = {f"valid_{k}": v for k, v in valid.items()} | {f"test_{k}": v for k, v in test.items()}
-            rows[group, cell.folder.name] = {**about, **figures, "run": cell.folder.name}
+    for search in searches:
+        group, chosen = search.group, {trial.folder for trial in search.chosen}
+        for trial in (*search.tried, *search.chosen):
+            if trial.finished and (valid := trial.valid):
+                about = {"dataset": trial.dataset, "group": group, "method": trial.method, "seed": trial.seed}
+                figures = {f"valid_{k}": v for k, v in asdict(Figures.of(valid, group)).items()}
+                if trial.folder in chosen:
+                    figures |= {f"test_{k}": v for k, v in asdict(trial.tested(group)).items()}
+                rows[group, trial.folder.name] = {**about, **trial.point, **figures, "run": trial.folder.name}
+    _write(path, list(rows.values()))
+
+
+def write_sweep_trials(path: Path, results: Sequence[Result]) -> None:
+    """Parquet, a row for each trial: settings, status, figures on validation, J, whether it is on a front."""
+    rows = []
+    for r in results:
+        about = {"trial": r.name, "status": r.status, "reason": r.reason, "validations": r.validations}
+        place = {"objective": r.objective, "front": r.front, "front_min": r.front_min}
+        rows.append({**about, **asdict(r.figures), **place, **r.point, "seed": r.seed})
+    _write(path, rows)
+
+
+def _write(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     with writing(path) as part:
-        pd.DataFrame(list(rows.values())).to_parquet(part, index=False)
-
-
-def _valid(cell: Cell, group: str) -> tuple[float, float]:
-    figures = cell.figures("valid", group)
-    return figures.recall, figures.cv
+        pd.DataFrame(list(rows)).to_parquet(part, index=False)

@@ -79,4 +79,4 @@ def _numbers(figures: Mapping[str, Figure]) -> dict[str, float]:
 
 
 def _both(metrics: Metrics) -> tuple[Summary, Summary]:
-    return Summary({}) if metrics.before is None else metrics.before.test, metrics.test
+    return (metrics.before and metrics.before.tested) or Summary({}), metrics.test

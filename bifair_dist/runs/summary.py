@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from bifair_dist.errors import UserError
+
 Figure = float | None
 
 
@@ -129,11 +131,23 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class Metrics:
-    """The whole of `metrics.json`. `before`: the state that the fair phases started from, None without such phases."""
+    """The whole of `metrics.json`. `before`: the state that the fair phases started from, None without such phases.
+
+    `tested`: figures on the test pairs, None of a run that is not tested (`training.test`).
+    """
 
     valid: Summary
-    test: Summary
+    tested: Summary | None
     before: Metrics | None = None
+
+    @property
+    def test(self) -> Summary:
+        """The test figures. Raises `UserError` where the run is not tested."""
+        if self.tested is None:
+            raise UserError(
+                "this run has no test figures, as trials of a sweep have none; --tune.confirm tests the chosen setting"
+            )
+        return self.tested
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Metrics:
@@ -141,11 +155,11 @@ class Metrics:
         before = record.get("before")
         return cls(
             valid=Summary.from_json(record["valid"]),
-            test=Summary.from_json(record["test"]),
+            tested=Summary.from_json(record["test"]) if "test" in record else None,
             before=None if before is None else cls.from_json(before),
         )
 
     def to_json(self) -> dict[str, Any]:
         """As `from_json` reads it."""
-        record = {"valid": self.valid.to_json(), "test": self.test.to_json()}
+        record = {"valid": self.valid.to_json()} | ({} if self.tested is None else {"test": self.tested.to_json()})
         return record if self.before is None else {**record, "before": self.before.to_json()}

@@ -26,8 +26,14 @@ def evaluation_line(summary: Summary, group: str) -> str:
 
 
 def before_after(metrics: Metrics, group: str) -> str:
-    """Test figures: accuracy, and fairness and utility by group of every group table, the table `group` first."""
-    after, before = metrics.test, Summary({}) if metrics.before is None else metrics.before.test
+    """Test figures: accuracy, and fairness and utility by group of every group table, the table `group` first.
+
+    Of a run that is not tested, validation figures.
+    """
+    after, split = (metrics.valid, "validation") if metrics.tested is None else (metrics.tested, "test")
+    before = Summary({})
+    if metrics.before is not None:
+        before = metrics.before.valid if metrics.tested is None else metrics.before.tested or before
     blocks = [[(name, before.accuracy.get(name), value) for name, value in after.accuracy.items()]]
     for table in sorted(after.groups, key=lambda name: name != group):
         now, then = after.groups[table], before.groups.get(table, GroupFigures())
@@ -38,7 +44,7 @@ def before_after(metrics: Metrics, group: str) -> str:
         blocks.append([*rows, *((f"  {label}", then.utility.get(label), v) for label, v in now.utility.items())])
     width = max(len(name) for block in blocks for name, *_ in block)
     compared = metrics.before is not None
-    head = f"{'test':<{width}}" + (f"  {'before':>8}  {'after':>8}  {'change':>8}" if compared else "")
+    head = f"{split:<{width}}" + (f"  {'before':>8}  {'after':>8}  {'change':>8}" if compared else "")
     return head + "\n" + "\n\n".join(_lines(block, width, compared) for block in blocks)
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from bifair_dist.errors import UserError
 from bifair_dist.files import write_text
-from bifair_dist.tracking.tracker import Tracker, reason
+from bifair_dist.tracking.tracker import Tracker, reason, safe_name
 from bifair_dist.tracking_settings import TrackingSettings
 
 if TYPE_CHECKING:
@@ -64,12 +64,16 @@ def open_child(settings: TrackingSettings, run_folder: Path, parent: str, name: 
     id_file.write_text(run.info.run_id + "\n")
 
 
-def tag_run(settings: TrackingSettings, run_folder: Path, tags: Mapping[str, str]) -> None:
-    """Tags for the folder's MLflow run, where it has one. Never raises."""
+def tag_run(
+    settings: TrackingSettings, run_folder: Path, tags: Mapping[str, str], metrics: Mapping[str, float] | None = None
+) -> None:
+    """Tags and single figures for the folder's MLflow run, where it has one. Never raises."""
 
     def tag(client: MlflowClient, run_id: str) -> None:
         for key, value in tags.items():
             client.set_tag(run_id, key, value)
+        for key, figure in (metrics or {}).items():
+            client.log_metric(run_id, safe_name(key), figure)
 
     _on_run(settings, run_folder, tag, "MLflow's run could not be tagged")
 

@@ -8,10 +8,8 @@ from pathlib import Path
 
 from bifair_dist.settings import earlier_names, flatten
 from bifair_dist.training.provenance import data_checksums
-from bifair_dist.training.run_folder import MAY_CHANGE
+from bifair_dist.training.run_folder import free_settings
 from bifair_dist.training.settings import TrainSettings
-
-_OF_FAIR_PHASES = ("bilevel.", "balance.", "training.bilevel_epochs")
 
 
 def identity(settings: TrainSettings) -> str:
@@ -20,7 +18,7 @@ def identity(settings: TrainSettings) -> str:
     Data count by the checksums in their manifests, not by their place; the run that a run starts from counts by its
     folder's name. Settings of fair phases do not count for a method that has none.
     """
-    free = MAY_CHANGE if settings.training.balances else (*MAY_CHANGE, *_OF_FAIR_PHASES)
+    free = free_settings(settings)
     # Under the names that these settings first had, so that a renamed setting changes no identity.
     first = {now: was for was, now in earlier_names(TrainSettings).items()}
     depends = {first.get(k, k): v for k, v in flatten(settings).items() if not k.startswith(free)}

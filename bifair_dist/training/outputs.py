@@ -22,10 +22,12 @@ from bifair_dist.training.problem import Problem
 from bifair_dist.training.steps import State
 
 
-def write_result(run: Run, problem: Problem, state: State, test: Evaluation, metrics: Metrics, name: str = "") -> None:
+def write_result(
+    run: Run, problem: Problem, state: State, test: Evaluation | None, metrics: Metrics, name: str = ""
+) -> None:
     """What a finished run says of its state: vectors, lists of the test, projector and, last, `metrics.json`.
 
-    `name`: the run's, where its folder is to be renamed; empty: the folder's.
+    `test` None: the run is not tested. `name`: the run's, where its folder is to be renamed; empty: the folder's.
     """
     comm, dataset = problem.comm, problem.dataset
     about = {"model": "bifair_dist", "run": name or run.name, "started_from": problem.started_from}
@@ -35,7 +37,8 @@ def write_result(run: Run, problem: Problem, state: State, test: Evaluation, met
     write_vectors(run.item_vectors, dataset.item_ids, items, comm, about)
     with torch.no_grad():
         write_serving(run.serving, dataset, *problem.ranking_model.ranking_rows(state.theta, state.z), comm, about)
-    write_recommendations(run.recommendations, dataset, test, comm)
+    if test is not None:
+        write_recommendations(run.recommendations, dataset, test, comm)
     if comm.rank == 0:
         write_projector(run.projector, state.theta)
         run.write_metrics(metrics)

@@ -13,19 +13,16 @@ from bifair_dist.runs import Run
 from bifair_dist.settings import flatten, load, to_yaml
 from bifair_dist.training.settings import TrainSettings
 
-MAY_CHANGE = (
-    "cluster.",
-    "tracking.",
-    "checkpoint.",
-    "deepspeed.",
-    "data.cache",
-    "training.output",
-    "training.run_name",
-    "training.strategy",
-    "training.report",
-    "model.z_",
-)
+_OUTPUT = ("output", "run_name", "strategy", "report", "test")
+_PLACES = ("cluster.", "tracking.", "checkpoint.", "deepspeed.", "data.cache", "model.z_")
+MAY_CHANGE = (*_PLACES, *(f"training.{name}" for name in _OUTPUT))
 """Settings under which a run may go on although it began with others: they change no number beyond rounding."""
+OF_FAIR_PHASES = ("bilevel.", "balance.", "training.bilevel_epochs")
+
+
+def free_settings(settings: TrainSettings) -> tuple[str, ...]:
+    """The beginnings of the settings that change no number of this training."""
+    return MAY_CHANGE if settings.training.balances else (*MAY_CHANGE, *OF_FAIR_PHASES)
 
 
 def open_run_folder(settings: TrainSettings) -> tuple[Path, bool]:
@@ -65,8 +62,9 @@ def _check_same(settings: TrainSettings, folder: Path) -> None:
             raise UserError(f"{folder}: exists and is no run (it has no config.yaml); choose another name")
         run.write_config(to_yaml(settings))  # cut off while it was made
     then, now = flatten(load(TrainSettings(), run.config_file)), flatten(settings)
+    free = free_settings(settings)
     other: list[tuple[str, Any, Any]] = [
-        (key, then[key], now[key]) for key in now if then[key] != now[key] and not key.startswith(MAY_CHANGE)
+        (key, then[key], now[key]) for key in now if then[key] != now[key] and not key.startswith(free)
     ]
     if other:
         key, old, new = other[0]

@@ -68,7 +68,11 @@ class RunLog:
         self.say(f"\nphase {phase.name}: {what}, {loss}, at most {phase.epochs} epochs of {steps} steps")
 
     def end(self, metrics: Metrics, group: str, step: int) -> None:
-        """MLflow's figures of the finished run: the first ones as metrics, all of them as tables, and the files."""
+        """MLflow's files of the finished run; its figures, if tested: the first as metrics, all of them as tables."""
+        for path in (self.run.config_file, self.run.metrics_file, self.run.history_file):
+            self.tracker.artifact(path)
+        if metrics.tested is None:
+            return
         self.tracker.metrics(final_figures(metrics, group), step)
         figures = {("", name): pair for name, pair in headline_figures(metrics).items()}
         for name, rows in (("figures", figures), ("groups", by_group(metrics))):
@@ -84,8 +88,6 @@ class RunLog:
                     ],
                 },
             )
-        for path in (self.run.config_file, self.run.metrics_file, self.run.history_file):
-            self.tracker.artifact(path)
 
     def report(self, validation: Validation) -> None:
         """Record a validation."""

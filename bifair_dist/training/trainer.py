@@ -13,7 +13,7 @@ from torch import Tensor
 
 from bifair_dist.bilevel.step import BilevelStep, StepRecord
 from bifair_dist.errors import UserError
-from bifair_dist.evaluation.choice import objective, shortfall
+from bifair_dist.evaluation.choice import shortfall
 from bifair_dist.model.alpharec import AlphaRec
 from bifair_dist.model.projector import widths
 from bifair_dist.parallel.cached_step import CachedStep
@@ -26,6 +26,7 @@ from bifair_dist.training.front import figures, harmed
 from bifair_dist.training.lazy_averaging import LazyAverage, average_of
 from bifair_dist.training.phases import Phase
 from bifair_dist.training.problem import Problem
+from bifair_dist.training.selection import score
 from bifair_dist.training.snapshot import Position, Snapshot
 from bifair_dist.training.steps import State, build_step, epoch_key, outer_batch, use_pairs
 from bifair_dist.training.watch import Drift
@@ -171,11 +172,7 @@ class Trainer:
 
     def _value(self, phase: Phase, summary: Summary) -> float:
         """What the best state has most of: accuracy, or in a fair phase fairness within the accuracy budget."""
-        settings = self.problem.settings
-        if not phase.fair:
-            return float(summary.accuracy[settings.training.metric] or 0.0)
-        first, now = (figures(s, settings.balance.tables) for s in (self._base, summary))
-        return -min(objective(first, now, settings.balance.accuracy_budget), 1e6)  # JSON has no infinity
+        return -min(score(self.problem.settings, summary, self._base if phase.fair else None), 1e6)  # JSON: no infinity
 
     def _shortfall(self, summary: Summary) -> float:
         """By how much accuracy falls short of what the budget keeps of the fair phases' start."""

@@ -85,6 +85,11 @@ class TrainingSettings(Settings):
     report: bool = setting(
         True, "write report.html and report.json at the end", why="a page to read; jobs/report.py writes it later, too"
     )
+    test: bool = setting(
+        True,
+        "measure the kept state on the test pairs at the end",
+        why="trials of a sweep do not: test figures that were seen are soon chosen by",
+    )
     warm_start: str = setting(
         "",
         "run folder whose projector and Z to start from, which skips the base phase",

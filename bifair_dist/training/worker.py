@@ -105,8 +105,9 @@ def _train(settings: TrainSettings, worker: Worker, comm: Comm, log: RunLog, att
     if before is not None:
         state = keep_fairest(problem, state, evaluator, log)
     valid = evaluator.evaluate(problem.ranking_model, state.theta, state.z, "valid").summary
-    test = evaluator.evaluate(problem.ranking_model, state.theta, state.z, "test")
-    metrics = Metrics(valid, test.summary, None if before is None else Metrics.from_json(before))
+    tested = settings.training.test
+    test = evaluator.evaluate(problem.ranking_model, state.theta, state.z, "test") if tested else None
+    metrics = Metrics(valid, test.summary if test else None, None if before is None else Metrics.from_json(before))
     log.fence()
     write_result(log.run, problem, state, test, metrics)
     if comm.rank == 0:
@@ -121,10 +122,11 @@ def _going_on(saved: Saved, at: Position, phase: str) -> str:
 def _measure(problem: Problem, state: State, evaluator: Evaluator, log: RunLog) -> dict[str, Any]:
     """Validation and test of the state that the fair phases start from: the `before` of the final table.
 
-    Its lists are kept too, for the report to compare with.
+    Its lists are kept too, for the report to compare with. Without test where the run is not to be tested.
     """
-    splits: tuple[Split, ...] = ("valid", "test")
+    splits: tuple[Split, ...] = ("valid", "test") if problem.settings.training.test else ("valid",)
     found = {s: evaluator.evaluate(problem.ranking_model, state.theta, state.z, s) for s in splits}
     log.fence()
-    write_recommendations(log.run.recommendations_before, problem.dataset, found["test"], problem.comm)
+    if "test" in found:
+        write_recommendations(log.run.recommendations_before, problem.dataset, found["test"], problem.comm)
     return {s: evaluation.summary.to_json() for s, evaluation in found.items()}

@@ -42,6 +42,12 @@ def test_points_are_all_combinations_and_settings_stack_up(tmp_path: Path) -> No
     assert study.method("AlphaRec").points == ({},)
 
 
+def test_a_training_keeps_its_state_by_what_the_study_chooses_by(tmp_path: Path) -> None:
+    study = read_study(write(tmp_path, {"keep": 0.95}))
+    bifair = study.method("BiFair")
+    assert study.resolved(study.datasets[0], bifair, bifair.points[0]).balance.accuracy_budget == 0.05
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "jobs" / "studies").glob("*.yaml")), ids=lambda p: p.name)
 def test_every_study_here_is_fair(path: Path) -> None:
     """Each method has the same number of points: as many trials for one as for another."""
@@ -67,6 +73,7 @@ def test_every_study_here_is_fair(path: Path) -> None:
             "settings: unknown setting model.temperatur; did you mean model.temp",
         ),
         ({"settings": {"training.seed": 1}}, "settings: training.seed is given by the study itself"),
+        ({"settings": {"balance.accuracy_budget": 0.1}}, r"accuracy_budget is given by the study itself \(keep"),
     ],
 )
 def test_a_mistake_is_one_line(tmp_path: Path, changes: dict[str, object], said: str) -> None:

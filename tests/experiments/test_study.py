@@ -67,14 +67,18 @@ def test_a_study_from_end_to_end(small: Small, tmp_path: Path, capfd: pytest.Cap
 
     trials = pd.read_parquet(tmp_path / "out" / "tiny" / "trials.parquet")
     assert len(trials) == 5 and set(trials["run"]) == finished
-    for row in trials.itertuples():
+    for row in trials[trials["test_cv"].notna()].itertuples():
         figures = json.loads((runs / str(row.run) / "metrics.json").read_text())["test"]
         assert row.test_recall == figures["recall@20"] and row.test_cv == figures["groups"]["genre"]["cv"]
+    assert trials["test_cv"].notna().sum() == 4  # of chosen points alone
     table = (tmp_path / "out" / "tiny" / "tables.md").read_text()
     mean = trials[trials["method"] == "AlphaRec"]["test_recall"].mean()
     assert f"| AlphaRec | - | 2 | {mean:.4f} ± " in table and "| Wrong" not in table
     page = (tmp_path / "out" / "tiny" / "report.html").read_text()
     assert "BiFair" in page and "<svg" in page and "../runs/shop-BiFair-s4-" in page
+    assert "<th>epochs used</th>" in page and "<td>base 1 of 1</td>" in page
+    assert "Warning: AlphaRec: the best epoch of phase base (2 of 2 runs) was its last" in page
+    assert "warning: AlphaRec: the best epoch" in table
     for split in ("validation", "test"):
         drawing = ElementTree.parse(tmp_path / "out" / "tiny" / "figures" / f"shop-genre-{split}.svg")
         words = " ".join("".join(text.itertext()) for text in drawing.iter("{http://www.w3.org/2000/svg}text"))
@@ -114,6 +118,7 @@ def test_a_study_that_is_stopped_tells_what_it_has(small: Small, tmp_path: Path)
     out, _ = process.communicate(timeout=60)
     assert process.returncode == 130 and "Traceback" not in out, out
     assert "| AlphaRec | - | 2 |" in out and "| Endless" not in out
+    assert out.splitlines()[-1] == "interrupted; the same command goes on with the study"
     (log,) = runs.glob("shop-Endless-*/history.jsonl")
     length = log.stat().st_size
     time.sleep(1)

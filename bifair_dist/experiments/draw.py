@@ -1,17 +1,15 @@
-"""The sweep's searcher, scheduler and resources, in Ray Tune's terms."""
+"""How Ray Tune draws points from a space, stops bad trials, and how many it runs at a time."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from bifair_dist.errors import UserError
-from bifair_dist.experiments.ray_trial import METRIC
 from bifair_dist.experiments.settings import SweepSettings
 from bifair_dist.experiments.space import Choice, Range, Space
 from bifair_dist.training.settings import TrainSettings
 
-DRIVER_CPUS = 0.01
-"""What Ray sets aside for a trial's own process, which waits for its workers."""
+METRIC = "objective"
 
 
 def param_space(space: Space, search: str) -> dict[str, Any]:
@@ -19,11 +17,8 @@ def param_space(space: Space, search: str) -> dict[str, Any]:
     from ray import tune
 
     if search == "grid":
-        out = {
-            k: tune.grid_search(list(d.values if isinstance(d, Choice) else d.grid(space.points)))
-            for k, d in space.domains.items()
-        }
-        return {**out, "seed": tune.grid_search(list(space.seeds))}
+        axes = {k: d.values if isinstance(d, Choice) else d.grid(space.points) for k, d in space.domains.items()}
+        return {k: tune.grid_search(list(values)) for k, values in {**axes, "seed": space.seeds}.items()}
 
     def domain(d: Range | Choice) -> Any:
         if isinstance(d, Choice):
@@ -37,18 +32,18 @@ def param_space(space: Space, search: str) -> dict[str, Any]:
 
 
 def searcher(search: str, seed: int) -> Any:
-    """Ray Tune's search algorithm; None for a grid and for random search, which Tune does by itself."""
-    if search in ("grid", "random"):
+    """Ray Tune's search algorithm, which draws the same points for the same seed; None for a grid."""
+    if search == "grid":
         return None
-    try:
-        import optuna
-        from ray.tune.search.optuna import OptunaSearch
-    except ImportError:
-        raise UserError(f"tune.search: {search} needs optuna; install it or give --tune.search random") from None
+    import optuna
+    from ray.tune.search.optuna import OptunaSearch
+
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     if search == "nsga2":
         genetic = optuna.samplers.NSGAIISampler(seed=seed, population_size=8)
         return OptunaSearch(metric=["recall", "cv"], mode=["max", "min"], sampler=genetic)
+    if search == "random":  # Ray Tune's own takes no seed from here
+        return OptunaSearch(metric=METRIC, mode="min", sampler=optuna.samplers.RandomSampler(seed=seed))
     # Multivariate: eta, xi and eps act through their products.
     sampler = optuna.samplers.TPESampler(seed=seed, multivariate=True, n_startup_trials=6)
     return OptunaSearch(metric=METRIC, mode="min", sampler=sampler)
@@ -60,35 +55,27 @@ def scheduler(settings: SweepSettings, search: str, validations: int) -> Any:
 
     if settings.scheduler == "none" or search == "nsga2":
         return FIFOScheduler()
+    judged: dict[str, Any] = {"time_attr": "training_iteration", "metric": METRIC, "mode": "min"}
     if settings.scheduler == "median":
-        return MedianStoppingRule(
-            time_attr="training_iteration",
-            metric=METRIC,
-            mode="min",
-            grace_period=settings.grace,
-            min_samples_required=2,
-        )
-    return ASHAScheduler(
-        time_attr="training_iteration",
-        metric=METRIC,
-        mode="min",
-        grace_period=min(settings.grace, validations),
-        # Above what any trial reports: one that reaches its end is not stopped just before it.
-        max_t=max(validations, settings.grace) + 1,
-        reduction_factor=2,
-    )
+        return MedianStoppingRule(**judged, grace_period=settings.grace, min_samples_required=2)
+    # Above what any trial reports, the state it kept included: one that reaches its end is not stopped before it.
+    most = max(validations, settings.grace) + 2
+    return ASHAScheduler(**judged, grace_period=min(settings.grace, validations), max_t=most, reduction_factor=2)
 
 
-def at_once(train: TrainSettings, asked: int, resources: dict[str, float]) -> int:
-    """Trials that fit the cluster at a time. Raises `UserError` where not even one does: Ray would wait for ever."""
+def at_once(train: TrainSettings, asked: int, own_cpus: float, resources: dict[str, float]) -> int:
+    """Trials that fit the cluster at a time. Raises `UserError` where not even one does: Ray would wait for ever.
+
+    `own_cpus`: of the process of a trial, beside its workers'.
+    """
     cluster = train.cluster
-    cpus = cluster.workers * cluster.cpus_per_worker + DRIVER_CPUS
+    cpus, gpus = cluster.workers * cluster.cpus_per_worker + own_cpus, cluster.workers * max(0, cluster.gpus_per_worker)
     fit = int(resources.get("CPU", 0) / cpus + 1e-9)
-    if cluster.gpus_per_worker > 0:
-        fit = min(fit, int(resources.get("GPU", 0) / (cluster.workers * cluster.gpus_per_worker) + 1e-9))
+    if gpus > 0:
+        fit = min(fit, int(resources.get("GPU", 0) / gpus + 1e-9))
     if fit < 1:
         raise UserError(
-            f"cluster.workers: a trial needs {cpus:g} CPUs and {cluster.workers * max(0, cluster.gpus_per_worker):g} "
-            f"GPUs, the cluster has {resources.get('CPU', 0):g} and {resources.get('GPU', 0):g}"
+            f"cluster.workers: a trial needs {cpus:g} CPUs and {gpus:g} GPUs, the cluster has "
+            f"{resources.get('CPU', 0):g} and {resources.get('GPU', 0):g}"
         )
     return min(fit, asked) if asked else fit

@@ -28,13 +28,11 @@ class Lines(Callback):
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
-        """A validation."""
+        """A validation, or the end of the training."""
         if "recall" in result:
-            print(
-                f"{trial.trial_id}  validation {result['training_iteration']}; best so far: recall "
-                f"{result['recall']:.4f}  CV {result['cv']:.4f}  J {result['objective']:.4f}",
-                flush=True,
-            )
+            when = "kept" if "kept" in result else f"validation {result['training_iteration']}; best so far"
+            figures = f"recall {result['recall']:.4f}  CV {result['cv']:.4f}  J {result['objective']:.4f}"
+            print(f"{trial.trial_id}  {when}: {figures}", flush=True)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A trial came to its end, or was stopped."""

@@ -43,15 +43,15 @@ def sweep(settings: TuneSettings) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     _check_same(folder, settings, space)
     print(f"sweep folder: {folder}", flush=True)
+    # All runs of a sweep in one place, that of the sweep's own.
+    base = override(base, {"tracking.uri": base.tracking.uri or f"sqlite:///{folder.parent / 'mlflow.db'}"})
     try:
         with ray_for(base.cluster, spare_cpus=1):  # for the trials' own processes
             name = f"{folder.name}: {Path(base.data.dataset).name}, {base.balance.group}"
             with open_tracker(settings.tracking, folder, name=name) as tracker:
                 tracker.params(flatten(settings.tune))
                 tag_run(settings.tracking, folder, {"dataset": base.data.dataset, "group": base.balance.group})
-                # All runs of a sweep in one place, that of the sweep's own.
-                where = base.tracking.uri or f"sqlite:///{folder.parent / 'mlflow.db'}"
-                _run(override(base, {"tracking.uri": where}), space, settings, folder, tracker)
+                _run(base, space, settings, folder, tracker)
     except KeyboardInterrupt:
         for trial in (folder / "trials").glob("*"):
             if not Run(trial).finished:

@@ -34,7 +34,7 @@ def tell(
 ) -> None:
     """Write the files and print the tables."""
     tables: dict[tuple[str, str], list[Entry]] = {}
-    for data, group in [(data.name, group) for data in study.datasets for group in data.groups]:
+    for data, group in [(part.name, group) for part in study.datasets for group in part.groups]:
         mine = [s for s in searches if (s.dataset, s.group) == (data, group)]
         for search in mine:
             search.chosen = [trial for trial in search.chosen if trial.finished]

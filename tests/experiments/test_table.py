@@ -14,7 +14,16 @@ from small_trials import BASE, PLAIN, RULE, made, summary
 from bifair_dist.data.dataset import read_dataset
 from bifair_dist.experiments.paired import change_interval, mean_replicates
 from bifair_dist.experiments.search import Search
-from bifair_dist.experiments.table import MEASURES, Entry, Value, corrected, entries_of, markdown, moved, write_study_trials
+from bifair_dist.experiments.table import (
+    MEASURES,
+    Entry,
+    Value,
+    corrected,
+    entries_of,
+    markdown,
+    moved,
+    write_study_trials,
+)
 
 
 def lists(small: Small, folder: Path, found: float, seed: int) -> Path:

@@ -18,7 +18,7 @@ from bifair_dist.embedding.job import Job, complete_already, make_job, run, vers
 from bifair_dist.embedding.sentence_engine import SentenceEngine
 from bifair_dist.embedding.settings import EmbedSettings
 from bifair_dist.embedding.staging import Staging, split_failures
-from bifair_dist.errors import UserError
+from bifair_dist.errors import Interrupted, UserError
 from bifair_dist.progress import Progress
 
 SPARE_CPUS = 3
@@ -27,7 +27,14 @@ With fewer, a job that goes on waits for ever."""
 
 
 def embed_catalogue(settings: EmbedSettings) -> Path:
-    """Run the job, or go on with it; the representations folder. Raises `UserError`."""
+    """Run the job, or go on with it; the representations folder. Raises `UserError`, `Interrupted` after Ctrl-C."""
+    try:
+        return _embed(settings)
+    except KeyboardInterrupt:
+        raise Interrupted("interrupted; the same command goes on with the items that are missing") from None
+
+
+def _embed(settings: EmbedSettings) -> Path:
     if settings.engine == "vllm":
         vllm_engine.installed()
     job = make_job(settings)

@@ -137,6 +137,17 @@ def test_the_report_is_one_page_with_everything_in_it(swept: Swept, trials: pd.D
     assert text.count("<svg") == 2 and "<script" not in text
     assert "src=" not in text and 'href="http' not in text
     assert "the loss is not finite" in text
+    assert "Dataset: dataset. Group table: genre." in text
+    assert "J is the CV of genre as a share of the baseline&#39;s" in text and "<th>J</th>" in text
+    assert all(f'<a href="trials/{name}/">' in text for name in trials["trial"])
+
+
+def test_no_trial_shows_test_figures(swept: Swept, trials: pd.DataFrame) -> None:
+    folders = [swept.folder / "trials" / name for name in trials[trials["status"] == "finished"]["trial"]]
+    for folder in folders:
+        assert '"test"' not in (folder / "metrics.json").read_text()
+        assert not (folder / "recommendations.parquet").exists()
+    assert "test" not in set(trials.columns)
 
 
 def test_mlflow_has_a_parent_and_a_child_for_each_trial(swept: Swept, trials: pd.DataFrame) -> None:
@@ -154,7 +165,10 @@ def test_mlflow_has_a_parent_and_a_child_for_each_trial(swept: Swept, trials: pd
     assert {r.info.run_name for r in children if r.data.tags["pareto"] == "front"} == set(
         trials[trials["front"]]["trial"]
     )
+    assert all(("choice/J" in r.data.metrics) == (r.info.status != "FAILED") for r in children)
+    assert not [name for r in children for name in r.data.metrics if name.startswith(("accuracy/", "fairness/"))]
     (sweep,) = [r for r in runs if r.info.run_id == parent]
+    assert sweep.info.run_name == "tiny-dataset: dataset, genre" and sweep.data.tags["group"] == "genre"
     assert sweep.info.status == "FINISHED"
     assert json.loads((swept.folder / "sweep.json").read_text())["tune.grace"] == 2
 
@@ -167,3 +181,28 @@ def test_other_settings_are_refused(swept: Swept, trials: pd.DataFrame, small: S
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert "this sweep began with another" in line
+
+
+def test_ctrl_c_ends_with_130_one_line_and_killed_runs(small: Small, tmp_path: Path) -> None:
+    from mlflow.tracking import MlflowClient
+
+    (tmp_path / "tiny.py").write_text(SPACE.replace("1e38, 1e-3, 100.0, 5e-4", "1e-3,"))
+    changes = {"cluster.launcher": "ray", "cluster.workers": 1, "tracking.enabled": True, "training.patience": 10**6}
+    settings = quick(small, tmp_path / "runs", {**changes, "training.bilevel_epochs": 10**6})
+    del settings["training.output"]
+    sweep = {"tune.space": tmp_path / "tiny.py", "tune.output": tmp_path / "sweeps", "tune.scheduler": "none"}
+    command = [sys.executable, "jobs/tune.py", *command_line({**settings, **sweep})]
+    running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT)
+    assert running.stdout is not None
+    for line in running.stdout:
+        if "  validation 1;" in line:
+            running.send_signal(signal.SIGINT)
+            break
+    rest = running.stdout.read()
+    assert running.wait(120) == 130 and "Traceback" not in rest, rest
+    assert rest.splitlines()[-1] == "interrupted; the same command goes on with the sweep"
+    folder = tmp_path / "sweeps" / "tiny-dataset"
+    assert not (folder / "best.yaml").exists() and not (folder / "report.html").exists()
+    client = MlflowClient(f"sqlite:///{tmp_path / 'sweeps' / 'mlflow.db'}")
+    places = [folder, *(folder / "trials").iterdir()]
+    assert [client.get_run((p / "mlflow_run_id").read_text().strip()).info.status for p in places] == ["KILLED"] * 2

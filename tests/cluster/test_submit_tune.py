@@ -33,7 +33,7 @@ def test_a_submitted_sweep_that_is_stopped_goes_on_with_the_same_command(ray: Lo
         "training.patience": 99,
     }  # fmt: skip
     settings = quick(small, tmp_path / "runs", changes)
-    del settings["training.output"]
+    del settings["training.output"], settings["bilevel.eta"]  # where it goes, and what is searched
     sweep = {"tune.space": tmp_path / "two.py", "tune.output": tmp_path / "sweeps", "tune.concurrent": 1,
              "tune.scheduler": "none"}  # fmt: skip
     command = ["python", "jobs/tune.py", *command_line({**settings, **sweep})]

@@ -83,7 +83,7 @@ def test_a_sweep_from_baseline_to_page(
     (baseline,) = (folder.parent / "baselines").iterdir()
     assert Run(baseline).metrics.tested is None and "popularity CV" in Run(baseline).log_file.read_text()
     best = load(TrainSettings(), folder / "best.yaml")
-    assert best.bilevel.theta_lr == dict(POINTS)[trials["objective"].idxmin()]["bilevel.theta_lr"]
+    assert best.bilevel.theta_lr == dict(POINTS)[str(trials["objective"].idxmin())]["bilevel.theta_lr"]
     assert best.training.test and best.balance.accuracy_budget == 0.1
 
     page = (folder / "report.html").read_text()

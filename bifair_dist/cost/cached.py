@@ -1,7 +1,7 @@
 """Cached propagation in numbers: what a step sends and computes between refreshes, and what a refresh does.
 
 A step's passes are those of passes.py over the batch's distinct nodes, a users and b items on a worker, without graph
-(docs/bytes.md). A refresh pools users at width d, projects all nodes without a gradient and propagates k + 1 columns.
+(docs/bytes.md). A refresh pools users at width d, projects all nodes without a gradient and propagates k columns.
 """
 
 from __future__ import annotations
@@ -100,9 +100,9 @@ def refresh_traffic(work: Work, rank: int, count: int) -> Traffic:
         here = columns(width, w, rank)
         add(traffic, "pool", s * work.m * (width - here))
         add(traffic, "pool", s * work.u * here * (w - 1))
-    here = columns(work.k + 1, w, rank)
+    here = columns(work.k, w, rank)
     for n in (work.u, work.m):
-        add(traffic, "nodes", s * n * (work.k + 1 - here))
+        add(traffic, "nodes", s * n * (work.k - here))
         add(traffic, "nodes", s * n * here * (w - 1))
     return traffic
 
@@ -135,8 +135,7 @@ def step_operations(work: Work, count: int) -> Operations:
 def refresh_operations(work: Work, count: int) -> Operations:
     """What the busiest worker computes in the refresh before step `count`."""
     done, s, w = Operations(Counter(), Counter()), work.element, work.workers
-    wider = replace(work, follow=False, k=work.k + 1)
-    one = pass_operations(wider, Pass("refresh", True, False))
+    one = pass_operations(replace(work, follow=False), Pass("refresh", True, False))
     for part in ("projection", "propagation"):
         done.flops[part], done.bytes[part] = one.flops[part], one.bytes[part]
     if pools(work, count):
@@ -149,7 +148,7 @@ def refresh_operations(work: Work, count: int) -> Operations:
 def refresh_flops(work: Work, count: int) -> int:
     """Operations of all workers in a refresh, additions over the graph included."""
     products = sum(refresh_operations(work, count).flops.values()) * work.workers
-    return products + work.n_pairs * (2 * work.layers * (work.k + 1) + work.d * pools(work, count))
+    return products + work.n_pairs * (2 * work.layers * work.k + work.d * pools(work, count))
 
 
 def traffic_of(work: Work, rank: int, count: int) -> Traffic:

@@ -5,7 +5,7 @@ needs P x of its own nodes n alone: the old value, and P applied to the drift. T
 affine map of what they were and of how they moved before. The batch's nodes determine that map, and P of it is known:
 
     refresh (every R steps, no gradient, refresh.py)
-        zbar = pool(Z)   [U, d],     X = g(zbar; Z)   [U + N, k],     [Y, r] = P [X, 1],     p = diag P
+        zbar = pool(Z)   [U, d],     X = g(zbar; Z)   [U + N, k],     Y = P X;     once: r = P 1,     p = diag P
         X', Y': those of the refresh before
     step
         inputs  items Z_i, users zbar_u + (mean over a few items j drawn of the user's history of Z_j - the same, fixed)
@@ -35,7 +35,7 @@ from bifair_dist.model.batch import Batch
 from bifair_dist.model.graph import Graph
 from bifair_dist.model.infonce import info_nce
 from bifair_dist.model.projector import Theta, first, second
-from bifair_dist.model.refresh import own_weight, projected, propagated, user_inputs
+from bifair_dist.model.refresh import own_weight, projected, propagated, reach, user_inputs
 
 
 class Nodes(Protocol):
@@ -83,7 +83,7 @@ class Touching(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """Both sides' X [., k] and [Y, r] [., k + 1], rows held here."""
+    """Both sides' X and Y [., k], rows held here."""
 
     users: Tensor
     items: Tensor
@@ -91,13 +91,14 @@ class Pass:
     out_items: Tensor
 
     @classmethod
-    def of(cls, full: AlphaRec, users: Tensor, items: Tensor) -> Pass:
-        """From X."""
-        ones = (torch.cat([x, x.new_ones(x.shape[0], 1)], dim=1) for x in (users, items))
-        return cls(users, items, *propagated(full, *ones))
+    def of(cls, full: AlphaRec, users: Tensor, items: Tensor, old: Pass | None = None) -> Pass:
+        """From X; Y is written over that of `old`."""
+        return cls(
+            users, items, *propagated(full, users, items, None if old is None else (old.out_users, old.out_items))
+        )
 
     def at(self, users: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
-        """(X, [Y, r]) of some rows, users first."""
+        """(X, Y) of some rows, users first."""
         sides = ((self.users, self.items), (self.out_users, self.out_items))
         x, out = (torch.cat([u.index_select(0, users), i.index_select(0, items)]) for u, i in sides)
         return x, out
@@ -148,9 +149,17 @@ class CachedAlphaRec:
     @torch.no_grad()
     def refresh(self, theta: Theta, z: Tensor, *, pool: bool = True) -> None:
         """Fill the cache at (theta, Z [m, d]); without `pool` the users' inputs stay, which is right where Z did."""
-        pooled = user_inputs(self.full, z) if pool or self.cache is None else self.cache.inputs
-        now = Pass.of(self.full, projected(theta, pooled), projected(theta, z))
-        self.cache = Cache(pooled, now, now if self.cache is None else self.cache.now)
+        cache = self.cache
+        # What the pass before the last had is no longer needed, and gives its memory to the new one.
+        inputs, old = (None, None) if cache is None else (cache.inputs, cache.before)
+        if cache is None or cache.before is cache.now or not len(cache.before.out_users):
+            old = None
+        if pool or inputs is None:
+            inputs = user_inputs(self.full, z, inputs)
+        x_users = projected(theta, inputs, None if old is None else old.users)
+        x_items = projected(theta, z, None if old is None else old.items)
+        now = Pass.of(self.full, x_users, x_items, old)
+        self.cache = Cache(inputs, now, now if cache is None else cache.now)
 
     def use(self, full: AlphaRec, touching: Touching) -> None:
         """Another graph from now on; what is cached is of the one before until it is filled again."""
@@ -204,11 +213,12 @@ class CachedAlphaRec:
         if cache is None:
             raise RuntimeError("select before the first refresh")
         if self._own is None:
-            self._own = self.touching.own(*own_weight(self.graph, self.full.layers))
+            weights = zip(own_weight(self.graph, self.full.layers), reach(self.graph, self.full.layers), strict=True)
+            self._own = self.touching.own(*(torch.cat(side, dim=1) for side in weights))
 
-        k = cache.now.users.shape[1]
         x, out = cache.now.at(nodes.users, nodes.items)
         x_before, out_before = cache.before.at(nodes.users, nodes.items)
+        own = torch.cat([self._own[0].index_select(0, nodes.users), self._own[1].index_select(0, nodes.items)])
         features = torch.cat([x, x - x_before, x.new_ones(x.shape[0], 1)], dim=1).double()
         gram = nodes.total(features.T @ features, "fit")
         # Each feature is penalised by its own size. One that is zero (there is no drift yet) gets no share of the map.
@@ -218,11 +228,11 @@ class CachedAlphaRec:
             inputs=cache.inputs.index_select(0, nodes.users),
             x=x,
             features=features,
-            out=out[:, :k],
-            out_features=torch.cat([out[:, :k], out[:, :k] - out_before[:, :k], out[:, k:]], dim=1),
+            out=out,
+            out_features=torch.cat([out, out - out_before, own[:, 1:]], dim=1),
             gram=gram,
             factor=_factor(gram + torch.diag(penalty), self.ridge),
-            own=torch.cat([self._own[0].index_select(0, nodes.users), self._own[1].index_select(0, nodes.items)]),
+            own=own[:, :1],
         )
 
 

@@ -13,8 +13,8 @@ ones, pooling on either side, both hypergradients); batch-sized tensors are alwa
     exact        the double backward pass keeps both passes
     E            with id embeddings: the gradient by the batch's nodes, by the rows of E themselves, and LightGCN of it
 
-Cached propagation: a step has the batch's nodes and the rows of Z that it takes (five of them in Adam); a refresh has
-the users' new inputs, and one more pass beside the two that are kept.
+Cached propagation: a step has the batch's nodes and the rows of Z that it takes (five of them in Adam); a refresh
+writes over what is no longer needed, and has columns of all nodes beside.
 """
 
 from __future__ import annotations
@@ -101,12 +101,11 @@ def _moments_of_ids(work: Work, batch: Counts) -> dict[str, Counts]:
 
 def _sizes_of_cached(work: Work, b: int, rows: int) -> Counts:
     s, nodes = work.element, sum(Nodes.most(work).here)
-    pooled, wide = ceil_div(COLUMNS, work.workers), ceil_div(work.k + 1, work.workers)
+    pooled, wide = ceil_div(COLUMNS, work.workers), ceil_div(work.k, work.workers)
     return {
         "Z": s * work.m * work.d,
         "fixed inputs": s * work.u * work.d,
-        "cached pass": s * (work.u + work.m) * (2 * work.k + 1),
-        "new inputs": s * work.u * work.d,
+        "cached pass": s * (work.u + work.m) * 2 * work.k,
         "items to pool, columns": s * work.n_items * pooled,
         "pooled users, columns": s * work.n_users * pooled,
         "item columns": s * work.n_items * wide,
@@ -126,20 +125,14 @@ def _sizes_of_cached(work: Work, b: int, rows: int) -> Counts:
 def _moments_of_cached(work: Work, batch: Counts) -> dict[str, Counts]:
     second = work.second_order and work.exact
     step = {"inputs": 2, "nodes' hidden rows": 8 if second else 3, "fit": 4, "all workers' nodes": 2, **batch}
-    moved = int(work.follow and work.train_z)
+    apart = work.workers > 1  # rows are packed, sent and unpacked; on one worker columns are rows
     found: dict[str, Counts] = {
         "set-up": {"pairs": 5},
         "step": {"touched rows": 5 * work.train_z, **step},
-        "propagation": {
-            "cached pass": 1,
-            "new inputs": int(work.follow and work.train_z),
-            "item columns": 5,
-            "user columns": 4,
-        },
+        "propagation": {"item columns": 5, "user columns": 4} if apart else {"item columns": 2, "user columns": 2},
     }
     if work.follow:
-        # A phase that does not move Z pools before anything is cached.
-        found["pooling"] = {"new inputs": moved, "items to pool, columns": 2, "pooled users, columns": 2}
+        found["pooling"] = {"items to pool, columns": 1 + apart, "pooled users, columns": 1 + apart}
     if work.balanced and work.gram:
         found["groups"] = {"projector": 5 * work.n_groups, "touched rows": int(work.train_z)}
     return found

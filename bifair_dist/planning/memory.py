@@ -40,8 +40,6 @@ PARTS = {
     "user columns": "activations: propagation",
     "batch rows": "batch",
     "scores": "logits",
-    "cached pass": "refresh: inputs and outputs",
-    "new inputs": "refresh: inputs and outputs",
     "touched rows": "rows of Z in a step",
     "inputs": "activations: nodes of a batch",
     "nodes' hidden rows": "activations: nodes of a batch",
@@ -104,7 +102,7 @@ def _cache(work: Work, one: Counts) -> list[Part]:
     """What cached propagation keeps from refresh to refresh, and the counts by row of its Adam and average."""
     return [
         Part("cache: users' inputs", one["fixed inputs"] * work.follow),
-        Part("cache: two passes", 2 * one["cached pass"] + work.element * (work.n_items + work.n_users)),
+        Part("cache: two passes", 2 * one["cached pass"] + 2 * work.element * (work.n_items + work.n_users)),
         Part("counts of the rows of Z", (4 + 8 * work.average) * work.m * work.train_z, work.z_at != "device"),
     ]
 

@@ -148,6 +148,26 @@ def test_rankings_in_blocks_are_those_of_the_full_pass(monkeypatch: pytest.Monke
         assert dense.relative(got, wanted) < 1e-12
 
 
+@pytest.mark.parametrize("layers", [0, 1, 2, 3])
+def test_a_refresh_writes_over_the_pass_before_the_last(layers: int) -> None:
+    """And leaves there what a model without a past has after the last two."""
+    model, other = cached_model(layers=layers), cached_model(layers=layers)
+    states = [(moved(theta_of(), 0.1 * n), P.z + 0.1 * n) for n in range(4)]
+    places = []
+    for state in states:
+        model.refresh(*state)
+        assert model.cache is not None
+        places.append({t.data_ptr() for t in (model.cache.now.users, model.cache.now.out_items, model.cache.inputs)})
+    for state in states[-2:]:
+        other.refresh(*state)
+    assert places[0] == places[2] and places[1] == places[3] and len(places[0] | places[1]) == 5
+    assert model.cache is not None and other.cache is not None
+    assert torch.equal(model.cache.inputs, other.cache.inputs)
+    for one, two in ((model.cache.now, other.cache.now), (model.cache.before, other.cache.before)):
+        for name in ("users", "items", "out_users", "out_items"):
+            assert torch.equal(getattr(one, name), getattr(two, name))
+
+
 def gradients(model: Any, theta: dict[str, Tensor], z: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
     theta = {n: t.clone().requires_grad_() for n, t in theta.items()}
     z = z.clone().requires_grad_()

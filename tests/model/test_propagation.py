@@ -60,6 +60,17 @@ def test_blocks_of_columns_change_nothing(cache: int, monkeypatch: pytest.Monkey
     assert torch.equal(to_users(items.float(), graph).double(), r @ items)
 
 
+def test_blocks_of_rows_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Written over what was there; whole numbers make the sums exact."""
+    p = dense.problem(0)
+    graph, x = graph_of(p, torch.float32), torch.randint(-9, 9, (p.n_items, 33)).float()
+    monkeypatch.setattr(propagation, "CACHE", 1)
+    monkeypatch.setattr(propagation, "ROWS", 3)
+    out = torch.full((p.n_users, 33), torch.nan)
+    assert propagation.product_into(graph.forward, x, out) is out
+    assert torch.equal(out, p.adjacency.float() @ x)
+
+
 def test_blocks_are_as_wide_as_the_cache_allows() -> None:
     columns = propagation.block_columns
     assert [columns(n, 512) for n in (0, 2810, 5949, 10_000, 65_536, 65_537)] == [512, 160, 64, 32, 32, 512]

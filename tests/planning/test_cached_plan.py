@@ -73,7 +73,7 @@ def test_the_finish_refreshes_by_its_own_interval() -> None:
 def test_what_a_worker_holds() -> None:
     found = {part.name: part.n_bytes for part in parts(work(model__users="follow"))}
     assert found["cache: users' inputs"] == 4 * 250_000 * 256
-    assert found["cache: two passes"] == 2 * 4 * 750_000 * (2 * 64 + 1) + 4 * 1_500_000
+    assert found["cache: two passes"] == 2 * 4 * 750_000 * 2 * 64 + 2 * 4 * 1_500_000
     frozen = {part.name: part.n_bytes for part in parts(work(model__users="frozen"))}
     assert frozen["users' fixed inputs"] == found["cache: users' inputs"] and "cache: users' inputs" not in frozen
     assert "gradient of Z" not in found and "hypergradient buffer" not in found

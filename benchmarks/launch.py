@@ -22,6 +22,7 @@ from benchmarks.rates import measured_rates
 from benchmarks.settings import BenchmarkSettings
 from bifair_dist.parallel.comm import Comm
 from bifair_dist.settings import override
+from bifair_dist.workers.ray_cluster import check_resources, gpus_each, ray_for
 
 T = TypeVar("T")
 Say = Callable[[str], None]
@@ -114,18 +115,8 @@ def _under_torchrun(settings: BenchmarkSettings, cases: list[Case]) -> dict[Case
 @contextmanager
 def _ray(settings: BenchmarkSettings, workers: int) -> Iterator[None]:
     """Ray for the block; a local one has room for so many workers."""
-    import ray
-
-    from bifair_dist.training.ray_launch import start_ray
-
-    started_here = not ray.is_initialized()
-    if started_here:
-        start_ray(override(settings, {"cluster.workers": workers, "cluster.min_workers": 0}))
-    try:
+    with ray_for(override(settings, {"cluster.workers": workers, "cluster.min_workers": 0}).cluster):
         yield
-    finally:
-        if started_here:
-            ray.shutdown()
 
 
 def _on_ray(settings: BenchmarkSettings, body: Body[T], workers: int) -> T:
@@ -133,12 +124,10 @@ def _on_ray(settings: BenchmarkSettings, body: Body[T], workers: int) -> T:
     from ray.train import RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
 
-    from bifair_dist.training.ray_launch import check_resources, gpus_each
-
     here = override(settings, {"cluster.workers": workers, "cluster.min_workers": 0})
     resources = ray.cluster_resources()
-    gpus = gpus_each(here, resources)
-    check_resources(here, resources, gpus)
+    gpus = gpus_each(here.cluster, resources)
+    check_resources(here.cluster, resources, gpus)
     with tempfile.TemporaryDirectory() as folder:
         # Ray Train hands metrics back only beside a checkpoint; an actor needs no storage that all see.
         box: Any = ray.remote(num_cpus=0)(_Box).remote()

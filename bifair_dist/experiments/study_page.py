@@ -15,18 +15,9 @@ from bifair_dist.experiments.table import Entry, corrected, entries_of, markdown
 from bifair_dist.experiments.trial import file_name
 from bifair_dist.report.svg import write_svg
 
-DRAWINGS = (
-    (
-        "validation",
-        plots.points_figure,
-        "Validation, first seed: all points; lines join a method's front. Best: below right.",
-    ),
-    (
-        "test",
-        plots.chosen_figure,
-        "Test, mean and standard deviation over seeds, at the point chosen on validation.",
-    ),
-)
+POINTS = "Validation, first seed: all points; lines join a method's front. Best: below right."
+CHOSEN = "Test, mean and standard deviation over seeds, at the point chosen on validation."
+DRAWINGS = (("validation", plots.points_figure, POINTS), ("test", plots.chosen_figure, CHOSEN))
 
 
 def tell(

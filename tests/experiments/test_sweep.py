@@ -65,7 +65,7 @@ def swept(small: Small, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sw
     # The baseline is trained here, which gives the sweep one Ray less to start: it finds it by its settings' hash.
     alone = {**settings, "cluster.launcher": "inline", "tracking.enabled": False}
     baseline(with_data(override(TrainSettings(), alone)), place / "sweeps" / "baselines")
-    # Another Ray on the machine: Ray Train's own cleaner must not take it for the sweep's (training/ray_launch.py).
+    # Another Ray on the machine: Ray Train's own cleaner must not take it for the sweep's (compat.py).
     with other_ray():
         yield _swept(command, folder)
 

@@ -173,13 +173,17 @@ def test_ctrl_c_ends_the_watching_and_stop_ends_the_run(ray: LocalRay, small: Sm
     assert not (folder / "metrics.json").exists()  # nothing claims that it is complete
     time.sleep(1)
     assert (folder / "history.jsonl").stat().st_size == length  # nobody writes any more
-    resubmitted = ["--no-wait", *ray.submit("again", *training(small, "stopped", **endless))[1:]]
-    assert ray.client("submit", *resubmitted) == 0
+    command = [*RAY, "job", *ray.submit("again", *training(small, "stopped", **endless))]
+    again = subprocess.Popen(command, env=dict(ray.environment), cwd=ray.root, stdout=subprocess.PIPE, text=True)
     wait(lambda: "going on from checkpoint" in (folder / "train.log").read_text(), "the same command to go on")
     wait(lambda: (folder / "history.jsonl").stat().st_size > length, "the next epoch")
     epochs = [entry["epoch"] for entry in history_of(folder)]
     assert epochs == list(range(1, len(epochs) + 1))  # none twice, none left out
     assert ray.client("stop", "--address", ray.address, "again") == 0
+    # What README says: 0, which is Ray's, and the log ends with the training's line, not with a stack.
+    said, _ = again.communicate(timeout=60)
+    assert again.returncode == 0 and "'again' was stopped" in said and "Traceback" not in said, said
+    assert "interrupted; the same command with --training.run_name stopped goes on from the last checkpoint" in said
 
 
 def living_workers(ray: LocalRay) -> list[str]:

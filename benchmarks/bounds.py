@@ -37,7 +37,7 @@ def work_of_case(settings: BenchmarkSettings, case: Case) -> Work:
 def step_bound(work: Work, count: int, rates: Hardware) -> dict[str, float]:
     """Seconds by operation of step `count`, as `clock.OPERATIONS` names them, and the optimiser's."""
     seconds: dict[str, float] = {}
-    if work.interval:  # its parts are not told apart by pass
+    if work.interval:  # its parts are not measured by pass
         seconds = _seconds(cached.step_operations(work, count), rates)
     for event in passes(work, count) if not work.interval else ():
         if isinstance(event, Pass):

@@ -43,7 +43,7 @@ PAIRS_AN_ITEM = 20
 
 
 def cached(problem: Problem, *, bilevel: bool) -> CachedStep:
-    """`Problem.step` on cached propagation; refreshes when it is told to alone."""
+    """`Problem.step` on cached propagation; refreshes only when asked."""
     plain = problem.step(bilevel=bilevel)
     assert isinstance(plain.model, AlphaRec)
     z = plain.z.detach()

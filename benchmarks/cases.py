@@ -24,7 +24,7 @@ class Case:
 
 
 def sweeps(settings: BenchmarkSettings) -> dict[str, list[Case]]:
-    """The cases of every sweep, all methods of a size in a row. Raises `UserError` for a size that cannot be had."""
+    """The cases of every sweep, all methods of a size in a row. Raises `UserError` for a size that is impossible."""
     scale, model = settings.scale, settings.model
     numbers = sorted(set(scale.workers))
     base = Case(

@@ -30,11 +30,11 @@ def plan(settings: BenchmarkSettings, hardware: str) -> str:
             step, whole = case_seconds(settings, case, profile)
             memory = planned_memory(work_of_case(settings, case))
             room = HEADROOM * profile.memory / min(profile.sharing, case.workers)
-            told = "" if memory <= room else f"  does not fit: {room / 2**30:.1f} GiB are there"
+            misfit = "" if memory <= room else f"  does not fit: {room / 2**30:.1f} GiB are there"
             lines.append(
                 f"{name:8} {case.workers:3} {case.items:11,} {case.users:11,} {case.pairs:12,} {case.width:6,} "
                 f"{case.batch:7,} {case.groups:4} {case.method:10} {memory / 2**30:7.2f} GiB {step:7.2f} s "
-                f"{_told(case, seen, whole):>9}{told}"
+                f"{_shown(case, seen, whole):>9}{misfit}"
             )
             seen[case] = whole
     starts = len(seen) if settings.scale.fresh else len({case.workers for case in seen})
@@ -53,5 +53,5 @@ def case_seconds(settings: BenchmarkSettings, case: Case, hardware: Hardware) ->
     return plain, steps + DRAWN * case.pairs
 
 
-def _told(case: Case, seen: dict[Case, float], whole: float) -> str:
+def _shown(case: Case, seen: dict[Case, float], whole: float) -> str:
     return "above" if case in seen else f"{whole:.0f} s"

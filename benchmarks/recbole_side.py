@@ -28,7 +28,7 @@ def main() -> None:
 
     request = json.loads(Path(sys.argv[1]).read_text())
     torch.set_num_threads(request["threads"])
-    # RecBole's checkpoints hold its settings object, which torch 2.6 and later load only when told. The file is ours.
+    # RecBole's checkpoints hold its settings object, which torch 2.6 and later load only when asked. The file is ours.
     torch.load = functools.partial(torch.load, weights_only=False)
     config = Config(model=request["model"], dataset=request["dataset"], config_dict=request["settings"])
     init_seed(config["seed"], config["reproducibility"])

@@ -1,4 +1,4 @@
-"""Errors that a person caused and can mend, told in one line."""
+"""Errors that a person caused and can mend, in one line."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def run_job(main: Callable[[], int | None]) -> None:
         signal.signal(number, signal.default_int_handler)
     try:
         code = _ended(main)
-        sys.stdout.flush()  # here, where a reader that has gone is still told apart; at the interpreter's end it is not
+        sys.stdout.flush()  # here, where a reader that has gone is still recognised; at the interpreter's end it is not
     except BrokenPipeError:
         if not _reader_gone(sys.stdout):  # some other connection broke: that is a fault
             raise

@@ -5,7 +5,7 @@
     python jobs/serve.py models:/shop@live --registry http://127.0.0.1:5000       a registered MLflow model
     curl 'http://127.0.0.1:8000/recommend?user=17&k=5'
 
-Nobody is asked for a password: it listens on this machine only, unless told; put a proxy before it (docs/serving.md).
+Nobody is asked for a password: it listens on this machine only, by default; put a proxy before it (docs/serving.md).
 Hardware: one core and memory for all vectors for each replica. Time: seconds to start, then until it is ended.
 """
 
@@ -24,7 +24,7 @@ from bifair_dist.settings import override
 
 
 def main() -> None:
-    """Read the settings, then serve until the process is told to end."""
+    """Read the settings, then serve until the process is asked to end."""
     words = sys.argv[1:]
     named = list(takewhile(lambda word: not word.startswith("-"), words))
     settings = parse(ServeSettings(), words[len(named) :], description=__doc__ or "")

@@ -67,7 +67,7 @@ class BilevelStep:
     """The step as a function of a batch; state is in theta, `z`, the optimisers and the balance.
 
     theta: parameters by name (leaves). z: item rows held here [m, d], a leaf. `theta_optimizer` or `z_optimizer` None:
-    that level stands still. `outer_model` is the backbone of the outer loss, the inner one unless told. `items` weights
+    that level stands still. `outer_model` is the backbone of the outer loss, by default the inner one. `items` weights
     positives by item where there is no balance between groups. `weighs_outer`: the weights follow the group losses of
     the outer level's batch, not of the inner one's.
     """

@@ -1,4 +1,4 @@
-"""The dataset folder, read back: the one form in which every later room sees the data.
+"""The dataset folder, read back: the one form in which every later stage sees the data.
 
 Folder: ``items.parquet`` (item_id, title, ...), ``users.parquet`` (user_id, ...),
 ``interactions/{train,valid,test}.parquet`` (user_id, item_id[, timestamp]), ``groups/<name>.parquet``

@@ -26,7 +26,7 @@ def label_groups(
 ) -> GroupTable:
     """The ``top`` largest values of a column as groups (None: all); ``rest`` collects entities with none of them.
 
-    How cells that hold several values are split is told in ``notes`` (``reading.lists``).
+    How cells that hold several values are split is reported in ``notes`` (``reading.lists``).
 
     The size of a value is the training interactions of its members (``counts``, one number per entity), ties in order
     of label; labels run from large to small, ``rest`` last. Without ``rest`` such entities are in no group.

@@ -20,7 +20,7 @@ from bifair_dist.errors import UserError
 
 _USUAL_SCALE = 5.0  # highest rating of the scales that the default threshold is made for
 _MANY_GROUPS = 50
-_SAME_TITLE = 0.2  # share of items with the title of another from which it is told
+_SAME_TITLE = 0.2  # share of items with the title of another from which it is reported
 _UNITS = (1, 1_000, 1_000_000, 1_000_000_000)  # of time, in a second
 _NO_NAME = re.compile(
     r"\W*(un(known|named|branded|specified|defined|titled)|no[ -]?(brand|name|author|artist|genres?|category|publisher)"

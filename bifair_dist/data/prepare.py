@@ -48,7 +48,7 @@ class PrepareOptions:
 
 @dataclass(slots=True)
 class Progress:
-    """Seconds and drops per stage; ``say`` is told after each."""
+    """Seconds and drops per stage; ``say`` is called after each."""
 
     say: Callable[[str], None] = lambda _line: None
     seconds: dict[str, float] = field(default_factory=dict)

@@ -35,16 +35,16 @@ def result_table(
 
     `vectors[i]` [D] belongs to row i of `table`; None where it failed, for `reasons[i]`.
     """
-    told = list(reasons)
+    given = list(reasons)
     good = [i for i, vector in enumerate(vectors) if vector is not None]
-    columns: list[npt.NDArray[np.float32] | None] = [None] * len(told)
+    columns: list[npt.NDArray[np.float32] | None] = [None] * len(given)
     if good:
         kept, usable = finish(np.stack([np.asarray(vectors[i]) for i in good]), width, norm)
         for i, vector, fine in zip(good, kept, usable, strict=True):
             if fine:
                 columns[i] = vector
             else:
-                told[i] = "the model gave a vector that is zero or not finite"
+                given[i] = "the model gave a vector that is zero or not finite"
     out = table.select([ROW, "item_id", "tokens", "truncated"])
     out = out.append_column("vector", pa.array(columns, pa.list_(pa.float32())))
-    return out.append_column("reason", pa.array(told, pa.string()))
+    return out.append_column("reason", pa.array(given, pa.string()))

@@ -76,8 +76,8 @@ def match(have: pa.Array, items: pa.Array, named: Path, dataset: Path) -> tuple[
     found = pc.index_in(items, value_set=have)
     missing = items.filter(pc.is_null(found))
     if len(missing):
-        told = listed(missing, f"of {len(items):,} items of {dataset} have no vector")
-        raise UserError(f"{named}: {told}; the rows are of {', '.join(repr(i) for i in have[:3].to_pylist())}, ...")
+        said = listed(missing, f"of {len(items):,} items of {dataset} have no vector")
+        raise UserError(f"{named}: {said}; the rows are of {', '.join(repr(i) for i in have[:3].to_pylist())}, ...")
     rows: npt.NDArray[np.int64] = found.to_numpy().astype(np.int64)
     return rows, have.filter(pc.invert(pc.is_in(have, value_set=items)))
 

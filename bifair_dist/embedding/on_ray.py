@@ -98,7 +98,7 @@ def _one_pass(job: Job, staging: Staging, gpus: float) -> None:
         try:
             dataset.write_parquet(str(staging.staged), mode=ray.data.SaveMode.APPEND)
         except Exception as error:
-            raise _told(job, error) from error
+            raise _in_one_line(job, error) from error
 
 
 def _split(folder: str, table: pa.Table) -> pa.Table:
@@ -182,7 +182,7 @@ def _about(settings: EmbedSettings, gpus: float) -> dict[str, Any]:
     return {"engine": package, "version": number, "ray": version("ray"), "device": "cuda" if gpus else "cpu"}
 
 
-def _told(job: Job, error: Exception) -> BaseException:
+def _in_one_line(job: Job, error: Exception) -> BaseException:
     """A person's line for what a replica died of, where its cause is known; else the failure as it is."""
     cause: BaseException | None = error
     while cause is not None:

@@ -5,7 +5,7 @@
 T tokens after the cut at the model's length, P parameters, E of them token tables (looked up, not multiplied), F peak
 operations a second of the hardware in the number format used, u the share of it that is reached. Two operations for
 each parameter and token are the matrix products of a forward pass (Kaplan et al., arXiv 2001.08361, section 2.1);
-attention adds less than 5 % up to a thousand tokens in a 7B model. u is an assumption, told in the output.
+attention adds less than 5 % up to a thousand tokens in a 7B model. u is an assumption, printed with the rest.
 """
 
 from __future__ import annotations
@@ -144,9 +144,9 @@ def _disk(items: int, model: Model, settings: EmbedSettings, id_bytes: float) ->
     lines = [f"  disk    {_size(need)} ({items:,} x {model.width:,} x {settings.dtype})"]
     free = _free(settings.output) if settings.output else None
     if free is not None and free < need:
-        cures = ["another --output"] + (["--dtype float16 (half)"] if settings.dtype == "float32" else [])
-        cures += ["a smaller --width"] if model.matryoshka else []
-        lines.append(f"          does not fit: {_size(free)} are free at {settings.output}; {' or '.join(cures)}")
+        remedies = ["another --output"] + (["--dtype float16 (half)"] if settings.dtype == "float32" else [])
+        remedies += ["a smaller --width"] if model.matryoshka else []
+        lines.append(f"          does not fit: {_size(free)} are free at {settings.output}; {' or '.join(remedies)}")
     return lines
 
 
@@ -166,10 +166,10 @@ def _time(tokens: float, model: Model, settings: EmbedSettings) -> list[str]:
         share = utilisation(model.parameters, hardware)
         if not hardware.is_gpu:
             cores = settings.replicas * settings.cpus
-            told = f"{_hours(one)} core-hours, {duration(one * 3600 / cores)} on {cores}, measured rate of MiniLM"
+            said = f"{_hours(one)} core-hours, {duration(one * 3600 / cores)} on {cores}, measured rate of MiniLM"
         else:
-            told = f"{_hours(one)} GPU-hours, {duration(one * 3600 / used)} on {used}, at {share:.0%} of peak (assumed)"
-        lines.append(f"  {'time' if hardware is profiles[0] else '':6}  {hardware.name:11}  {told}")
+            said = f"{_hours(one)} GPU-hours, {duration(one * 3600 / used)} on {used}, at {share:.0%} of peak (assumed)"
+        lines.append(f"  {'time' if hardware is profiles[0] else '':6}  {hardware.name:11}  {said}")
         if hardware.is_gpu and weights / parts > WEIGHTS_SHARE * hardware.memory:
             lines.append(f"          {'':11}  does not fit: {_cure(weights, model, settings, hardware)}")
     return lines

@@ -1,4 +1,4 @@
-"""Vectors made elsewhere, opened so that any rows of them can be had without reading all: .npy, safetensors, Parquet.
+"""Vectors made elsewhere, opened so that any rows of them can be read without reading all: .npy, safetensors, Parquet.
 
     .npy           2-D array of floats; ids from a file of their own. Nothing that needs unpickling is ever read.
     .safetensors   the 2-D tensor `vectors`, or the only 2-D one; ids from a file of their own

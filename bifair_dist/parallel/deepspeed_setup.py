@@ -44,7 +44,7 @@ def process_group(device: torch.device, size: int) -> None:
     """Make sure that there is a default process group of `size`, which is the one that DeepSpeed works in.
 
     A worker alone has none: it gets one of its own, without any port, for as long as the process lives (DeepSpeed
-    keeps it, and cannot be told of another one).
+    keeps it, and does not accept another one).
     """
     if not dist.is_initialized():
         backend = "nccl" if device.type == "cuda" else "gloo"
@@ -62,13 +62,13 @@ def engine_config(stage: int, numel: int) -> dict[str, Any]:
         "allgather_bucket_size": numel,
         "overlap_comm": False,
         # Nothing here needs the norm, and where it is not finite DeepSpeed skips the step. Under DDP it is taken, and
-        # the next loss, which is not finite, ends the run. ZeRO 3 cannot be told: deepspeed_engine.py looks itself.
+        # the next loss, which is not finite, ends the run. ZeRO 3 has no switch: deepspeed_engine.py looks itself.
         "compute_grad_norm": stage == 3,
         "stage3_param_persistence_threshold": 0,
     }
     return {
         "train_micro_batch_size_per_gpu": 1,  # asked for, and used for its own reports only
         "gradient_accumulation_steps": 1,
-        "gradient_clipping": 0.0,  # 1.0 unless told
+        "gradient_clipping": 0.0,  # 1.0 by default
         "zero_optimization": zero,
     }

@@ -20,7 +20,7 @@ from torch import Tensor
 Words = NDArray[np.uint64]
 
 ROUNDS = 6
-"""Four rounds of random functions cannot be told from a random permutation (Luby & Rackoff, 1988); two to spare."""
+"""Four rounds of random functions pass for a random permutation (Luby & Rackoff, 1988); two to spare."""
 FEW = 1 << 12
 """Up to so many numbers are put in a random order by sorting: on halves of a few bits there are too few functions."""
 _GOLDEN = 0x9E3779B97F4A7C15

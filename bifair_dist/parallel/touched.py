@@ -1,7 +1,7 @@
 """Which rows a cached step touches, by their owners: the sharded sibling of `bifair_dist.model.cached`.
 
 Rows of items and of users are shared out as in layout.py. Every worker knows the batch and so the distinct nodes of all
-workers; only what is drawn of a user's history is known to the user's owner alone and told to the others (int64, a few
+workers; only what is drawn of a user's history is known to the user's owner alone and sent to the others (int64, a few
 a user). All sizes here are the batch's.
 """
 
@@ -99,18 +99,18 @@ class TouchedRows:
     def find(self, batches: Sequence[Batch]) -> tuple[Tensor, list[Nodes]]:
         """Rows of Z and nodes, as `Touching` has it. All workers call it together."""
         size, rank = self.comm.size, self.comm.rank
-        parts, told = [], []
+        parts, drawn = [], []
         for batch in batches:
             users = Part.of(batch.users.cpu(), self.n_users, size)
             asked = torch.cat([batch.positives, batch.negatives.reshape(-1)]).cpu()
             parts.append((users, Part.of(asked, self.n_items, size)))
-            told.append(self._draws(users, batch.key))
+            drawn.append(self._draws(users, batch.key))
         first = self.item_range[0]
         wanted = [items.own(rank) - first for _, items in parts]
-        rows = torch.unique(torch.cat([*wanted, *(self._of(d, rank)[1] - first for ds in told for d in ds)]))
+        rows = torch.unique(torch.cat([*wanted, *(self._of(d, rank)[1] - first for ds in drawn for d in ds)]))
         found: list[Nodes] = [
             self._nodes(batch, users, items, rows, draws)
-            for batch, (users, items), draws in zip(batches, parts, told, strict=True)
+            for batch, (users, items), draws in zip(batches, parts, drawn, strict=True)
         ]
         return rows.to(self.device), found
 

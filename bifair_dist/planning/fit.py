@@ -1,6 +1,6 @@
 """Whether a training fits a profile's memory, and what to change where it does not.
 
-Each cure is a change of settings, planned again like any other: what is told of it is computed and not guessed.
+Each of them is a change of settings, planned again like any other: what is printed for it is computed and not guessed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from bifair_dist.training.settings import TrainSettings
 from bifair_dist.training.work import work_of
 
 HEADROOM = 0.9  # of the memory: allocators keep freed blocks, and other processes want some
-MIN_GAIN = 0.05  # share of memory that a cure has to save to be worth a line
+MIN_GAIN = 0.05  # share of memory that a saving has to save to be worth a line
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Need:
 
 
 @dataclass(frozen=True, slots=True)
-class Cure:
+class Saving:
     """A change of settings, as words for the command line, and what a worker needs with it."""
 
     words: str
@@ -67,33 +67,33 @@ def need(work: Work, hardware: Hardware) -> Need:
     return Need(total(found, host=False), total(found, host=True))
 
 
-def room(hardware: Hardware, workers: int) -> float:
+def available(hardware: Hardware, workers: int) -> float:
     """Bytes that one worker may use: a GPU's memory, or its share of the machine's."""
     return HEADROOM * hardware.memory / min(hardware.sharing, workers)
 
 
 def fits(wanted: Need, hardware: Hardware, workers: int) -> bool:
-    """Whether the worker has room; the host memory of a machine with GPUs is not in the profile and only told."""
-    return (wanted.device if hardware.is_gpu else wanted.host) <= room(hardware, workers)
+    """Whether the memory is enough; the host memory of a machine with GPUs is not in the profile and only printed."""
+    return (wanted.device if hardware.is_gpu else wanted.host) <= available(hardware, workers)
 
 
-def cures(settings: TrainSettings, sizes: Sizes, workers: int, hardware: Hardware) -> list[Cure]:
+def savings(settings: TrainSettings, sizes: Sizes, workers: int, hardware: Hardware) -> list[Saving]:
     """Changes that save memory, those that make it fit first, then by how much they save."""
     now = _used(need(heaviest(settings, sizes, workers, hardware)[1], hardware), hardware)
-    found: list[Cure] = []
+    found: list[Saving] = []
     for words, changed in _single(settings, hardware).items():
-        found.append(_cure(words, changed, sizes, workers, hardware))
+        found.append(_saving(words, changed, sizes, workers, hardware))
     helping = [c for c in found if _used(c.need, hardware) < (1 - MIN_GAIN) * now]
     if enough := _workers_that_fit(settings, sizes, workers, hardware):
-        helping.append(_cure(f"--cluster.workers {enough}", settings, sizes, enough, hardware))
+        helping.append(_saving(f"--cluster.workers {enough}", settings, sizes, enough, hardware))
     if len(helping) > 1 and not any(c.fits for c in helping):
         together, said = settings, list[str]()
-        for cure in helping:
-            together = _single(together, hardware).get(cure.words, together)
-            said.append(cure.words)
+        for saving in helping:
+            together = _single(together, hardware).get(saving.words, together)
+            said.append(saving.words)
         enough = _workers_that_fit(together, sizes, workers, hardware) or workers
         said += [f"--cluster.workers {enough}"] if enough != workers else []
-        helping.append(_cure(" ".join(said), together, sizes, enough, hardware))
+        helping.append(_saving(" ".join(said), together, sizes, enough, hardware))
     return sorted(helping, key=lambda c: (not c.fits, _used(c.need, hardware)))
 
 
@@ -132,9 +132,9 @@ def _single(settings: TrainSettings, hardware: Hardware) -> dict[str, TrainSetti
     return found
 
 
-def _cure(words: str, settings: TrainSettings, sizes: Sizes, workers: int, hardware: Hardware) -> Cure:
+def _saving(words: str, settings: TrainSettings, sizes: Sizes, workers: int, hardware: Hardware) -> Saving:
     wanted = need(heaviest(settings, sizes, workers, hardware)[1], hardware)
-    return Cure(words, settings, workers, wanted, fits(wanted, hardware, workers))
+    return Saving(words, settings, workers, wanted, fits(wanted, hardware, workers))
 
 
 def _workers_that_fit(settings: TrainSettings, sizes: Sizes, workers: int, hardware: Hardware) -> int:

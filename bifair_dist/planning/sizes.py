@@ -32,7 +32,7 @@ def find_sizes(settings: TrainPlanSettings) -> Sizes:
             "plan: give --data.dataset FOLDER, or --plan.items, --plan.users and --plan.pairs for data not at hand"
         )
     if pairs > items * users:
-        raise UserError(f"plan.pairs: {pairs:,} pairs cannot be had of {users:,} users and {items:,} items")
+        raise UserError(f"plan.pairs: {pairs:,} pairs are more than {users:,} users and {items:,} items can have")
     training = settings.training
     width = settings.model.embedding_dim if training.id_embeddings else given.width or _width(settings)
     groups = (given.groups or _groups(settings, manifest)) if training.balances else 0

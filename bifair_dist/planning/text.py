@@ -8,7 +8,7 @@ from bifair_dist.cost.traffic import Traffic
 from bifair_dist.cost.work import Sizes, Work
 from bifair_dist.errors import UserError
 from bifair_dist.hardware import PROFILES, Hardware
-from bifair_dist.planning.fit import Need, all_parts, cures, fits, heaviest, need, room
+from bifair_dist.planning.fit import Need, all_parts, available, fits, heaviest, need, savings
 from bifair_dist.planning.settings import TrainPlanSettings
 from bifair_dist.planning.sizes import find_sizes
 from bifair_dist.progress import duration
@@ -125,28 +125,27 @@ def _time(settings: TrainPlanSettings, sizes: Sizes, workers: int, chosen: list[
 
 
 def _fit(settings: TrainPlanSettings, sizes: Sizes, workers: int, chosen: list[Hardware]) -> list[str]:
-    """One line for each profile, and cures below those that are too small."""
+    """One line for each profile, and savings below those that are too small."""
     lines = ["", "does it fit (90 % of the memory may be used)"]
     for hardware in chosen:
         _, work = heaviest(settings, sizes, workers, hardware)
-        wanted, has = need(work, hardware), room(hardware, workers)
+        wanted, has = need(work, hardware), available(hardware, workers)
         good = fits(wanted, hardware, workers)
         lines.append(
-            f"  {hardware.name:10}  {'fits' if good else 'does not fit'}: {_told(wanted, hardware)} of {_gib(has)}"
+            f"  {hardware.name:10}  {'fits' if good else 'does not fit'}: {_shown(wanted, hardware)} of {_gib(has)}"
         )
         if good:
             continue
-        found = cures(settings, sizes, workers, hardware)
-        for cure in found:
-            lines.append(
-                f"      {cure.words}: {_told(cure.need, hardware)}, {'fits' if cure.fits else 'not enough by itself'}"
-            )
-        if not any(cure.fits for cure in found):
+        found = savings(settings, sizes, workers, hardware)
+        for saving in found:
+            enough = "fits" if saving.fits else "not enough by itself"
+            lines.append(f"      {saving.words}: {_shown(saving.need, hardware)}, {enough}")
+        if not any(saving.fits for saving in found):
             lines.append("      nothing listed is enough: fewer items, narrower vectors, or devices with more memory")
     return lines
 
 
-def _told(wanted: Need, hardware: Hardware) -> str:
+def _shown(wanted: Need, hardware: Hardware) -> str:
     if not hardware.is_gpu:
         return _gib(wanted.host)
     return f"{_gib(wanted.device)} (and {_gib(wanted.host)} on the host)"

@@ -137,9 +137,9 @@ def _notes(run: RunFiles, found: Measured) -> list[str]:
         notes.append(f"Intervals are of {about['users']:,} of the {about['of_users']:,} users, evenly spaced.")
     else:
         for name in (f"recall@{k}", f"ndcg@{k}"):
-            told, now = run.metrics.test.accuracy[name], found.figures.accuracy[name]
-            if abs((told or 0) - (now or 0)) > 1e-6:
-                notes.append(f"The lists give {name} {now:.4f}, metrics.json {told:.4f}: a file was changed since.")
+            recorded, now = run.metrics.test.accuracy[name], found.figures.accuracy[name]
+            if abs((recorded or 0) - (now or 0)) > 1e-6:
+                notes.append(f"The lists give {name} {now:.4f}, metrics.json {recorded:.4f}: a file was changed since.")
     checksums = data_checksums(run.settings)
     for key, checksum in run.provenance.data.items():
         if checksums.get(key) not in (checksum, None):

@@ -37,13 +37,13 @@ def headline(run: dict[str, Any]) -> list[str]:
         found.append((what, short, old["cv"], groups["cv"], inside.get("cv"), ("fell by", "rose by")))
     losses = clear_losses(before, after, changes, table)
     first = f"Clear losses: {'; '.join(losses)}. " if losses else ""
-    told = [_upper(metric)] if _below(changes.get(metric)) else []
-    told += [f"inequality among the groups of {table}"] if _above(inside.get("cv")) else []
+    said = [_upper(metric)] if _below(changes.get(metric)) else []
+    said += [f"inequality among the groups of {table}"] if _above(inside.get("cv")) else []
     phrases = [
         # The worst-served group is picked by its figure before: its gain carries its interval.
         f"{what} {_verb(b, a, ends, verbs)}{_interval(ends) if 'worst-served' in what else ''}"
         for what, _, b, a, ends, verbs in found
-        if what not in told
+        if what not in said
     ]
     details = [f"{name}: {_detail(b, a, ends)}." for _, name, b, a, ends, _ in found]
     lead = f"{', '.join(phrases[:-1])}, and {phrases[-1]}" if len(phrases) > 2 else " and ".join(phrases)

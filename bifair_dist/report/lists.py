@@ -28,8 +28,8 @@ LISTS = Columns(keys=("user_id", "item_id"), numbers=("rank", "score"))
 def read_lists(path: Path, dataset: Dataset, k: int, notes: Notes | None = None) -> tuple[Tensor, Tensor]:
     """(users int64 [U], items int64 [U, k], best first, -1 where a list ends early) of a file.
 
-    Columns `user_id`, `item_id`, and `rank` (the lowest first) or `score` (the highest first). Places that tie are told
-    in `notes`. Raises `UserError` for missing columns, ids that the dataset does not have, an item twice in a list, or
+    Columns `user_id`, `item_id`, and `rank` (the lowest first) or `score` (the highest first). Ties are reported in
+    `notes`. Raises `UserError` for missing columns, ids that the dataset does not have, an item twice in a list, or
     values that are no numbers.
     """
     notes = notes or Notes()
@@ -68,7 +68,7 @@ def read_groups(path: Path, dataset: Dataset, notes: Notes) -> GroupMembership:
     """A group table named like its file: columns `item_id` or `user_id`, and `group`; several groups each allowed.
 
     Cells are split as `jobs/prepare.py` splits them; an empty one is no group. Rows of ids that the dataset does not
-    have are left out and told. Raises `UserError` where no row is left.
+    have are left out and reported. Raises `UserError` where no row is left.
     """
     entity = _entity(path)
     table = read_table(path, Columns(keys=[f"{entity}_id"], text=["group"]), notes)

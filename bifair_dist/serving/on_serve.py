@@ -30,7 +30,7 @@ from bifair_dist.settings import override
 T = TypeVar("T")
 UNAVAILABLE = 503
 DIED = (RayActorError, ReplicaUnavailableError, DeploymentUnavailableError)
-"""What a front is told where the ranker that had the request is gone. Every request only reads: it may be repeated."""
+"""What a front says where the ranker that had the request is gone. Every request only reads: it may be repeated."""
 PAUSE = 0.05
 """Seconds before a request is tried again."""
 log = logging.getLogger("ray.serve")
@@ -62,7 +62,7 @@ class Ranker:
         return Health(status="ok", version=version, items=len(model.item_ids), users=len(model.user_ids))
 
     def _watch(self) -> None:
-        told = ""
+        said = ""
         while True:
             time.sleep(self._settings.serve.poll)
             try:
@@ -70,12 +70,12 @@ class Ranker:
                 if now.name != self._served[0]:
                     self._served = now.name, now.load()
                     log.warning("serving %s from now on", now.name)
-                told = ""
+                said = ""
             except Exception as error:  # of a bad version; the one in use stays
                 reason = (str(error).splitlines() or [type(error).__name__])[0]
-                if reason != told:
+                if reason != said:
                     log.warning("still serving %s: %s", self._served[0], reason)
-                told = reason
+                said = reason
 
 
 class Front:

@@ -75,5 +75,5 @@ def _check_free(host: str, port: int) -> None:
 
 def _reason(text: str) -> str:
     """The one line of a replica's stack that says what is wrong."""
-    told = re.findall(r"UserError[^:]*: (.+)", text)
-    return told[-1] if told else text.strip().splitlines()[-1]
+    said = re.findall(r"UserError[^:]*: (.+)", text)
+    return said[-1] if said else text.strip().splitlines()[-1]

@@ -38,8 +38,8 @@ def settle_propagation(settings: TrainSettings, sizes: Sizes, hardware: Hardware
         full, cached = (_seconds(settings, name, sizes, hardware) for name in ("full", "cached"))
         taken = "cached" if full >= WORTH * cached else "full"
         why = (
-            f"on {hardware.name} a step is estimated at {_told(full)} full and {_told(cached)} cached, and cached has "
-            f"to be {WORTH:g} times as fast to be worth it"
+            f"on {hardware.name} a step is estimated at {_shown(full)} full and {_shown(cached)} cached, and cached "
+            f"has to be {WORTH:g} times as fast to be worth it"
         )
     decided = override(settings, {"model.propagation": taken})
     return decided, f"model.propagation auto: {taken} ({why})"
@@ -65,5 +65,5 @@ def _seconds(settings: TrainSettings, propagation: str, sizes: Sizes, hardware: 
     return sum(each) / max(len(each), 1)
 
 
-def _told(seconds: float) -> str:
+def _shown(seconds: float) -> str:
     return f"{1e3 * seconds:.3g} ms" if seconds < 1 else f"{seconds:.3g} s"

@@ -28,7 +28,7 @@ def free_settings(settings: TrainSettings) -> tuple[str, ...]:
 def open_run_folder(settings: TrainSettings) -> tuple[Path, bool]:
     """The folder below `training.output`, and whether it is new; a new one has `config.yaml` in it.
 
-    Raises `UserError` where it exists and may not be gone on with: told not to, no run, or a run with other settings.
+    Raises `UserError` where it exists and may not be gone on with: forbidden, no run, or a run with other settings.
     """
     training = settings.training
     dataset = re.sub(r"[^\w.-]+", "-", Path(settings.data.dataset).name)

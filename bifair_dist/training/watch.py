@@ -1,4 +1,4 @@
-"""The ways in which a bi-level training goes wrong, told while it runs (the failure signatures of arXiv 2507.04294).
+"""How a bi-level training goes wrong, reported while it runs (the failure signatures of arXiv 2507.04294).
 
     divergence            the loss climbs, or Z runs away from where it began (normalising hides that from the loss)
     trivial weights       half of the groups or more have none
@@ -52,20 +52,20 @@ class Drift:
 
 
 class Watch:
-    """The validations of the present phase, and which kinds of signs were told of it: each is told once."""
+    """The validations of the present phase, and which kinds of signs were reported: each is reported once."""
 
     def __init__(self) -> None:
         self._records: list[Validation] = []
-        self._told: set[str] = set()
+        self._said: set[str] = set()
 
     def add(self, record: Validation) -> list[str]:
         """Take in a validation; the lines of kinds that this phase has not shown before."""
         if self._records and self._records[-1].phase != record.phase:
-            self._records, self._told = [], set()
+            self._records, self._said = [], set()
         self._records.append(record)
         found = signs(self._records)
-        fresh = [line for kind, line in found.items() if kind not in self._told]
-        self._told |= found.keys()
+        fresh = [line for kind, line in found.items() if kind not in self._said]
+        self._said |= found.keys()
         return fresh
 
 

@@ -43,7 +43,7 @@ def run_on_ray(body: Callable[[Worker], T], cluster: ClusterSettings, options: F
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
 
-    # A worker that reports waits until the controller has looked after it, every 2 s unless told: as long as epochs
+    # A worker that reports waits until the controller has looked after it, every 2 s by default: as long as epochs
     # of small data take.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
     with ExitStack() as held:

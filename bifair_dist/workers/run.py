@@ -40,7 +40,7 @@ def run_workers(
         me: this process, where torchrun started it (`torchrun_worker`).
         workers: how many, where they run on this machine; one alone runs in this process.
         own_process: a new process also for one alone, whose memory can be measured.
-        on_ray: what Ray Train is told beside that.
+        on_ray: further options of Ray Train.
     """
     launcher = launcher_of(cluster)
     if me is not None:

@@ -83,7 +83,7 @@ def test_lightgcn_given_split_keeps_test_and_carves_valid(tmp_path: Path) -> Non
     part = split_pairs(raw.pairs, "given", 0)
     assert raw.pairs.part is not None
     assert ((part == 2) == (raw.pairs.part == 2)).all() and (part == 2).sum() == len(USERS)
-    write(tmp_path / "valid.txt", "1 20\n")  # with a valid.txt nothing is carved
+    write(tmp_path / "valid.txt", "1 20\n")  # with a valid.txt nothing is held out
     raw = read_source("lightgcn", tmp_path)
     part = split_pairs(raw.pairs, "given", 0)
     assert (part == 1).sum() == 1

@@ -16,7 +16,7 @@ from bifair_dist.cost.work import Sizes, Work
 from bifair_dist.csr import BLOCK
 from bifair_dist.hardware import PROFILES, Hardware
 from bifair_dist.planning.blocks import SORTED
-from bifair_dist.planning.fit import cures, fits, need
+from bifair_dist.planning.fit import fits, need, savings
 from bifair_dist.planning.memory import parts
 from bifair_dist.planning.settings import TrainPlanSettings
 from bifair_dist.planning.text import plan
@@ -97,7 +97,7 @@ def test_z_elsewhere_is_planned_there() -> None:
     huge = replace(SIZES, items=10**8, width=1024)
     cached = override(TrainSettings(), {"model.propagation": "cached"})
     for hardware, words in ((H100, "--model.z_device cpu"), (CPU, "--model.z_device disk")):
-        assert words in {cure.words for cure in cures(cached, huge, 4, hardware)}
+        assert words in {saving.words for saving in savings(cached, huge, 4, hardware)}
 
 
 def test_what_was_measured_on_an_h100_is_within_a_factor_of_two() -> None:
@@ -126,9 +126,9 @@ def test_text(propagation: str) -> None:
 
 def test_cached_is_a_cure_and_has_cures_that_it_can_take() -> None:
     huge, full = replace(SIZES, items=10**8, width=1024), TrainSettings()
-    assert "--model.propagation cached" in {cure.words for cure in cures(full, huge, 4, H100)}
+    assert "--model.propagation cached" in {saving.words for saving in savings(full, huge, 4, H100)}
     cached = override(full, {"model.propagation": "cached"})
-    words = " ".join(cure.words for cure in cures(cached, huge, 4, H100))
+    words = " ".join(saving.words for saving in savings(cached, huge, 4, H100))
     assert "cluster.workers" in words and "deepspeed" not in words and "propagation" not in words
 
 

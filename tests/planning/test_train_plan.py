@@ -18,7 +18,7 @@ from bifair_dist.cost.work import Sizes, Work
 from bifair_dist.errors import UserError
 from bifair_dist.hardware import PROFILES
 from bifair_dist.planning.blocks import moments, sizes
-from bifair_dist.planning.fit import cures, fits, heaviest, need
+from bifair_dist.planning.fit import fits, heaviest, need, savings
 from bifair_dist.planning.memory import parts
 from bifair_dist.planning.settings import PlanSettings, TrainPlanSettings
 from bifair_dist.planning.sizes import find_sizes
@@ -160,8 +160,8 @@ def test_text_of_id_embeddings(tmp_path: Path) -> None:
         assert absent not in text
     huge = plan(override(TrainPlanSettings(), {**given, "plan.items": 10**8}))
     assert "--model.embedding_dim 32" in huge and "frozen" not in huge and "hidden" not in huge
-    for cure in cures(override(TrainSettings(), {"training.method": "mf"}), replace(SIZES, items=10**9), 2, H100):
-        parse(override(TrainSettings(), {"training.method": "mf"}), cure.words.split())  # the training takes it
+    for saving in savings(override(TrainSettings(), {"training.method": "mf"}), replace(SIZES, items=10**9), 2, H100):
+        parse(override(TrainSettings(), {"training.method": "mf"}), saving.words.split())  # the training takes it
 
 
 def test_nothing_is_recomputed_for_ips() -> None:
@@ -175,19 +175,19 @@ def test_what_to_change_where_it_does_not_fit() -> None:
     huge = replace(SIZES, items=20_000_000)
     settings = override(TrainSettings(), {"cluster.workers": 4})
     assert not fits(need(heaviest(settings, huge, 4, H100)[1], H100), H100, 4)
-    found = {cure.words: cure for cure in cures(settings, huge, 4, H100)}
-    (more,) = [cure for words, cure in found.items() if words.startswith("--cluster.workers")]
+    found = {saving.words: saving for saving in savings(settings, huge, 4, H100)}
+    (more,) = [saving for words, saving in found.items() if words.startswith("--cluster.workers")]
     one_less = more.workers - 1
     assert more.fits and not fits(need(heaviest(settings, huge, one_less, H100)[1], H100), H100, one_less)
     offloaded = found["--training.strategy deepspeed --deepspeed.offload_z_adam true"]
     assert offloaded.need.host > need(heaviest(settings, huge, 4, H100)[1], H100).host
     assert "--training.batch_size 1024" not in found  # 5 % at least, or it is not worth a line
-    for cure in found.values():
-        said = parse(settings, cure.words.split())
-        assert need(heaviest(said, huge, said.cluster.workers, H100)[1], H100) == cure.need
-        assert cure.fits == fits(cure.need, H100, said.cluster.workers)
-    assert {cure.fits for cure in found.values()} == {True, False}
-    assert "deepspeed" not in "".join(c.words for c in cures(settings, huge, 4, CPU))  # the host is all there is
+    for saving in found.values():
+        said = parse(settings, saving.words.split())
+        assert need(heaviest(said, huge, said.cluster.workers, H100)[1], H100) == saving.need
+        assert saving.fits == fits(saving.need, H100, said.cluster.workers)
+    assert {saving.fits for saving in found.values()} == {True, False}
+    assert "deepspeed" not in "".join(c.words for c in savings(settings, huge, 4, CPU))  # the host is all there is
 
 
 def test_glibc_keeps_small_blocks_and_returns_large_ones() -> None:
@@ -250,7 +250,7 @@ def test_errors(tmp_path: Path) -> None:
         plan(nothing)
     with pytest.raises(UserError, match="no dataset here"):
         plan(override(nothing, {"data.dataset": str(tmp_path)}))
-    with pytest.raises(UserError, match=r"^plan\.pairs: 7 pairs cannot be had of 2 users and 3 items"):
+    with pytest.raises(UserError, match=r"^plan\.pairs: 7 pairs are more than 2 users and 3 items can have"):
         plan(override(nothing, {"plan.items": 3, "plan.users": 2, "plan.pairs": 7}))
     with pytest.raises(UserError, match=r"^cluster\.workers: 65 workers"):
         plan(override(nothing, {**GIVEN, "cluster.workers": 65}))

@@ -123,7 +123,7 @@ class GroupBalance:
         if gram is not None:
             gram = gram.detach().to("cpu", torch.float64)[present][:, present]
         solved = self.rule(losses[present], gram, context)
-        # Where absent groups hold (nearly) all the weight, those present still need some to be told apart later.
+        # Where absent groups hold (nearly) all the weight, those present still need some to be distinguished later.
         share = old.sum().clamp_min(1.0 / self.n_groups)
         raw = self.raw.clone()
         raw[present] = share * solved

@@ -77,7 +77,7 @@ def numbers(path: Path, name: str, column: pa.ChunkedArray, where: Where) -> pa.
 
 
 def cells(path: Path, name: str, column: pa.ChunkedArray, notes: Notes) -> pa.ChunkedArray:
-    """Text or lists of text; null where a cell is blank or a word for a missing value, which is told."""
+    """Text or lists of text; null where a cell is blank or a word for a missing value, which is reported."""
     column = _decoded(path, name, column)
     if kinds.is_list(column.type):
         return column

@@ -40,7 +40,7 @@ class Columns:
 def choose(path: Path, have: Sequence[str], wanted: Columns, notes: Notes) -> dict[str, int]:
     """Position in the file of every column to read, by the name it will have.
 
-    A name that differs only in case, blanks, ``_`` or ``-`` is taken, and told. Raises ``UserError`` for a needed
+    A name that differs only in case, blanks, ``_`` or ``-`` is taken, and reported. Raises ``UserError`` for a needed
     column that is missing, an optional one that looks misspelt, and a name that occurs twice.
     """
     names = [name.strip() for name in have]

@@ -27,7 +27,7 @@ def split_values(column: pa.ChunkedArray | pa.Array, name: str, notes: Notes) ->
     """Distinct (row, value) pairs of the column ``name``, in order of rows; blanks and missing values left out.
 
     Every cell of text is a list if it is written as one (``['a', 'b']``), is split by ``|`` if any cell of the column
-    has one, else by ``;``, ``,`` or ``/`` if the parts are values of their own (``recurring``). What was done is told.
+    has one, else by ``;``, ``,`` or ``/`` if the parts are values of their own (``recurring``). It is reported.
     """
     if isinstance(column, pa.Array):
         column = pa.chunked_array([column])

@@ -94,7 +94,7 @@ def _is_arrow(path: Path) -> bool:
 
 
 def _checked(path: Path, columns: dict[str, pa.ChunkedArray], wanted: Columns, where: Where, notes: Notes) -> pa.Table:
-    """Every column in its final type; one that nobody asked for and that is not text is left out, and told."""
+    """Every column in its final type; one that nobody asked for and that is not text is left out, and reported."""
     done: dict[str, pa.ChunkedArray] = {}
     for name in list(columns):
         column = columns.pop(name)  # released one by one, which keeps the peak memory of large inputs down

@@ -113,11 +113,11 @@ def check_ids(folder: Path, manifest: Mapping[str, Any], item_ids: Ids) -> npt.N
     missing = want.filter(pc.is_null(found))
     extra = have.filter(pc.invert(pc.is_in(have, value_set=want)))
     if len(missing) or len(extra):
-        told = [
+        said = [
             listed(missing, "items of the dataset have no vector"),
             listed(extra.take(pc.sort_indices(extra)), "vectors belong to no item of it"),
         ]
-        raise UserError(f"{folder}: made for another dataset: {'; '.join(t for t in told if t)}; embed this dataset")
+        raise UserError(f"{folder}: made for another dataset: {'; '.join(t for t in said if t)}; embed this dataset")
     rows: npt.NDArray[np.int64] = found.to_numpy(zero_copy_only=False).astype(np.int64)
     if manifest["ordered"]:
         row = int(np.argmax(rows != np.arange(len(rows))))

@@ -71,7 +71,7 @@ def assemble(
 
 
 def _matched(key: str, ids: pa.Array, table: pa.Table, name: str, notes: Notes) -> int:
-    """How many of the ids of the interactions have a row in the table; told."""
+    """How many of the ids of the interactions have a row in the table; reported."""
     found = pc.sum(pc.is_in(ids, value_set=table[key].cast(pa.string()).combine_chunks())).as_py() or 0
     notes.say(f"{found:,} of {len(ids):,} {key[:-3]}s of the interactions have a row in {name}")
     return int(found)

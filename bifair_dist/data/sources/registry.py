@@ -83,7 +83,7 @@ def check_source(name: str) -> None:
 
 
 def read_source(name: str, folder: Path, notes: Notes | None = None) -> RawData:
-    """Read a folder as the source ``name``; what is to be told is added to the notes, which ``RawData`` keeps.
+    """Read a folder as the source ``name``; what is to be reported is added to the notes, which ``RawData`` keeps.
 
     Raises ``UserError`` for an unknown source, a missing folder, or bad files; then it names the source that the folder
     looks like, where it is another.

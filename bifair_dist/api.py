@@ -25,7 +25,7 @@ from bifair_dist.data.prepare import prepare as prepare_folder
 from bifair_dist.data.representations import write_representations
 from bifair_dist.embedding.settings import EmbedSettings
 from bifair_dist.errors import UserError
-from bifair_dist.runs import Metrics, Run
+from bifair_dist.runs import Metrics, Run, point_folder
 from bifair_dist.runs.figures import by_group, headline_figures
 from bifair_dist.serving.from_run import recommender_of
 from bifair_dist.serving.model_folder import is_model, read_model
@@ -130,12 +130,27 @@ def train(
     return TrainedRun(launch(override(base, {**named, **(settings or {})}, "bd.train"), finish=publish))
 
 
-def load_run(folder: str | Path) -> TrainedRun:
-    """A finished run, or a model that `jobs/export.py --format huggingface` wrote. Raises `UserError`."""
+def load_run(folder: str | Path, *, interpolation: float | None = None) -> TrainedRun:
+    """A finished run, or a model that `jobs/export.py --format huggingface` wrote.
+
+    `interpolation` in [0, 1]: another state of the run, between AlphaRec's (0) and the fair end (1). It is written as a
+    run folder beside the run, `<run>-at-<interpolation>`, in seconds and without training, unless it is there already.
+    Raises `UserError`.
+    """
     folder = Path(folder).expanduser()
-    if not is_model(folder):
-        Run.finished_in(folder, "load_run")
-    return TrainedRun(folder)
+    if interpolation is None:
+        if not is_model(folder):
+            Run.finished_in(folder, "load_run")
+        return TrainedRun(folder)
+    if not 0 <= interpolation <= 1:
+        raise UserError(f"interpolation: {interpolation:g} is not between 0 (AlphaRec's state) and 1 (the fair end)")
+    run = Run.finished_in(folder, "load_run")
+    point = point_folder(run, interpolation)
+    if point.exists():
+        return load_run(point)
+    from bifair_dist.training.another_point import write_point
+
+    return TrainedRun(write_point(run, point, interpolation, None))
 
 
 class TrainedRun:

@@ -222,6 +222,7 @@ BOUND = (  # refused in some combinations
     "model.loss",
     "model.propagation",
     "model.z_",
+    "bilevel.hypergradient",
     "deepspeed.",
 )
 FREE = {k: field for k, field in known_settings(TrainSettings) if not k.startswith(BOUND)}

@@ -10,18 +10,28 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from bifair_dist.bilevel.hypergradient import Hypergradient, Loss, Total, norm, outer_gradients, step
+from bifair_dist.bilevel.adam_unroll import AdamStep
+from bifair_dist.bilevel.hypergradient import Hypergradient, Loss, Total, ahead_of, norm, outer_gradients, through
 from bifair_dist.labels import labelled
 from bifair_dist.model.projector import Theta
 
 
 def exact(
-    inner: Loss, outer: Loss, theta: Theta, inner_gradient: Theta, z: Tensor, *, xi: float, total: Total
+    inner: Loss,
+    outer: Loss,
+    theta: Theta,
+    inner_gradient: Theta,
+    z: Tensor,
+    *,
+    xi: float,
+    total: Total,
+    adam: AdamStep | None = None,
 ) -> Hypergradient:
     """g_Z at (theta, Z); arguments as in `finite_difference`."""
-    g_z, v, loss = outer_gradients(outer, step(theta, inner_gradient, -xi), z, total)
+    g_z, v, loss = outer_gradients(outer, ahead_of(theta, inner_gradient, xi, adam), z, total)
+    u, xi = through(v, xi, adam)
     if xi > 0:
-        g_z.add_(mixed_product(inner, theta, v, z), alpha=-xi)
+        g_z.add_(mixed_product(inner, theta, u, z), alpha=-xi)
     return Hypergradient(g_z, v, norm(v), 0.0, loss)
 
 

@@ -11,26 +11,47 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from bifair_dist.bilevel.hypergradient import Hypergradient, Loss, Total, norm, outer_gradients, step
+from bifair_dist.bilevel.adam_unroll import AdamStep
+from bifair_dist.bilevel.hypergradient import (
+    Hypergradient,
+    Loss,
+    Total,
+    ahead_of,
+    norm,
+    outer_gradients,
+    step,
+    through,
+)
 from bifair_dist.labels import labelled
 from bifair_dist.model.projector import Theta
 
 
 def finite_difference(
-    inner: Loss, outer: Loss, theta: Theta, inner_gradient: Theta, z: Tensor, *, xi: float, eps: float, total: Total
+    inner: Loss,
+    outer: Loss,
+    theta: Theta,
+    inner_gradient: Theta,
+    z: Tensor,
+    *,
+    xi: float,
+    eps: float,
+    total: Total,
+    adam: AdamStep | None = None,
 ) -> Hypergradient:
     """g_Z at (theta, Z). `inner_gradient` is the summed d_theta L_in(theta, Z); `z` [m, d] the item rows held here.
 
-    With xi = 0 it is the first-order gradient and the two extra passes are left out.
+    With xi = 0 it is the first-order gradient and the two extra passes are left out. `adam`: the step that is unrolled
+    in place of one of plain gradient descent; then D * v stands for xi v in the formula.
     """
-    g_z, v, loss = outer_gradients(outer, step(theta, inner_gradient, -xi), z, total)
-    v_norm = norm(v)
-    e = eps / v_norm if v_norm > 0 else 0.0
+    g_z, v, loss = outer_gradients(outer, ahead_of(theta, inner_gradient, xi, adam), z, total)
+    u, xi = through(v, xi, adam)
+    u_norm = norm(u)
+    e = eps / u_norm if u_norm > 0 else 0.0
     if xi > 0 and e > 0:
         for sign in (1.0, -1.0):
             # Folded into g_Z one after the other, so that at most two buffers of Z's size are alive.
-            g_z.add_(z_gradient(inner, step(theta, v, sign * e), z), alpha=-xi * sign / (2 * e))
-    return Hypergradient(g_z, v, v_norm, e, loss)
+            g_z.add_(z_gradient(inner, step(theta, u, sign * e), z), alpha=-xi * sign / (2 * e))
+    return Hypergradient(g_z, v, norm(v), e, loss)
 
 
 def least_eps(theta: Theta) -> float:

@@ -13,22 +13,36 @@ from torch import Tensor
 
 from bifair_dist.model.projector import Theta
 
+GroupLosses = Callable[[Theta], Tensor]
+
 
 def group_gram(
-    group_losses: Callable[[Theta], Tensor], theta: Theta, total: Callable[[Tensor], Tensor], *, with_gram: bool
+    group_losses: GroupLosses,
+    theta: Theta,
+    total: Callable[[Tensor], Tensor],
+    *,
+    with_gram: bool,
+    across: GroupLosses | None = None,
 ) -> tuple[Tensor, Tensor | None]:
     """(L [G], K [G, G]) in float64 at theta; K is None, and no backward pass is run, unless `with_gram`.
 
-    `group_losses` returns this place's part of each L_k, [G]; `total` sums a tensor over the places.
+    `group_losses` returns this place's part of each L_k, [G]; `total` sums a tensor over the places. `across`: the same
+    on another batch, whose gradients are then the rows of K, K_ij = g_i(across) . g_j.
     """
     theta = {name: t.detach().requires_grad_(with_gram) for name, t in theta.items()}
     losses = group_losses(theta)
     summed = total(losses.detach().double())
     if not with_gram:
         return summed, None
+    gradients = _gradients(losses, theta, total)
+    rows = gradients if across is None else _gradients(across(theta), theta, total)
+    return summed, rows @ gradients.T
+
+
+def _gradients(losses: Tensor, theta: Theta, total: Callable[[Tensor], Tensor]) -> Tensor:
+    """d_theta of each loss, summed over the places, float64 [G, |theta|]."""
     rows = []
     for k in range(losses.numel()):
         gradient = torch.autograd.grad(losses[k], list(theta.values()), retain_graph=k + 1 < losses.numel())
         rows.append(torch.cat([g.reshape(-1) for g in gradient]))
-    gradients = total(torch.stack(rows)).double()
-    return summed, gradients @ gradients.T
+    return total(torch.stack(rows)).double()

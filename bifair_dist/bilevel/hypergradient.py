@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from bifair_dist.bilevel.adam_unroll import AdamStep
 from bifair_dist.labels import labelled
 from bifair_dist.model.projector import Theta
 
@@ -46,6 +47,18 @@ def step(theta: Theta, direction: Theta, scale: float) -> Theta:
     Never in place: adding and then subtracting one float32 vector gives only about half of the weights back exactly.
     """
     return {name: (t.detach() + scale * direction[name]) for name, t in theta.items()}
+
+
+def ahead_of(theta: Theta, gradient: Theta, xi: float, adam: AdamStep | None) -> Theta:
+    """theta': after a step of gradient descent of length `xi`, or after Adam's; theta itself at xi = 0."""
+    return step(theta, gradient, -xi) if adam is None or xi == 0 else adam.ahead
+
+
+def through(v: Theta, xi: float, adam: AdamStep | None) -> tuple[Theta, float]:
+    """(u, x) such that the second-order term is x (d^2 L_in / dZ dtheta) u: v and xi, or D * v and 1 of Adam's step."""
+    if adam is None or xi == 0:
+        return v, xi
+    return {name: adam.slope[name] * t for name, t in v.items()}, 1.0
 
 
 @labelled("outer gradients")

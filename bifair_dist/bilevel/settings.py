@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from typing import Literal
 
+from bifair_dist.errors import UserError
 from bifair_dist.settings import Settings, setting
 
 
 class BilevelSettings(Settings):
     """Bi-level step: the outer level moves the item representations Z, the inner one the projector theta."""
 
-    hypergradient: Literal["finite_difference", "exact"] = setting(
+    hypergradient: Literal["finite_difference", "exact", "penalty"] = setting(
         "finite_difference",
-        "how the second-order term is computed; --bilevel.xi 0 leaves it out (first order)",
+        "how Z's gradient looks through the inner level: one step unrolled, its second-order term by a finite "
+        "difference or exact (--bilevel.xi 0 leaves it out: first order); or a penalty, with a second projector",
         why="two plain passes instead of a double backward, and agrees with it (jobs/check.py hypergradient)",
     )
     eta: float = setting(
@@ -29,6 +31,12 @@ class BilevelSettings(Settings):
         why="as in the base phase",
         gt=0,
     )
+    unroll: Literal["sgd", "adam"] = setting(
+        "sgd",
+        "the step that the hypergradient looks through: gradient descent of length xi, or the one that Adam takes, "
+        "which xi has no part in unless it is 0",
+        why="what all results are of; Adam's step is six times as long, and no whole study compares them",
+    )
     xi: float = setting(
         0.001,
         "step of the projector's one-step unroll inside the hypergradient; 0: first order",
@@ -41,6 +49,13 @@ class BilevelSettings(Settings):
         "finite difference: the projector is moved by e v with e = eps / ||v||",
         unit="norm of theta",
         why="DARTS's value; jobs/check.py hypergradient finds the best one for a dataset",
+        gt=0,
+    )
+    penalty: float = setting(
+        10.0,
+        "with --bilevel.hypergradient penalty: lambda, the weight of the inner loss against the outer one",
+        unit="times",
+        why="the error of the hypergradient is of order 1 / lambda, its noise of order lambda",
         gt=0,
     )
     inner_steps: int = setting(1, "projector steps for each step of Z", unit="steps", why="as in DARTS", ge=1)
@@ -57,3 +72,8 @@ class BilevelSettings(Settings):
         why="leaves the inner level nine tenths; each pair is the outer level's once in ten epochs",
         ge=2,
     )
+
+    def check(self) -> None:
+        """Refuse what the penalty form does not have."""
+        if self.hypergradient == "penalty" and self.inner_steps > 1:
+            raise UserError("bilevel.inner_steps: --bilevel.hypergradient penalty moves all in every step; take 1")

@@ -18,11 +18,13 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from bifair_dist.bilevel.adam_unroll import adam_step
 from bifair_dist.bilevel.exact import exact
 from bifair_dist.bilevel.finite_difference import finite_difference
 from bifair_dist.bilevel.gram import group_gram
-from bifair_dist.bilevel.hypergradient import Hypergradient, Loss
+from bifair_dist.bilevel.hypergradient import Hypergradient, Loss, norm
 from bifair_dist.bilevel.membership import Membership
+from bifair_dist.bilevel.penalty import Penalty
 from bifair_dist.bilevel.weights.balance import GroupBalance, example_coefficients, group_losses
 from bifair_dist.bilevel.weights.items import ItemBalance
 from bifair_dist.labels import labelled
@@ -69,7 +71,7 @@ class BilevelStep:
     theta: parameters by name (leaves). z: item rows held here [m, d], a leaf. `theta_optimizer` or `z_optimizer` None:
     that level stands still. `outer_model` is the backbone of the outer loss, by default the inner one. `items` weights
     positives by item where there is no balance between groups. `weighs_outer`: the weights follow the group losses of
-    the outer level's batch, not of the inner one's.
+    the outer level's batch, not of the inner one's. `penalty`: its form of the hypergradient, where both levels move.
     """
 
     model: Backbone
@@ -83,25 +85,31 @@ class BilevelStep:
     membership: Membership | None = None
     items: ItemBalance | None = None
     method: str = "finite_difference"
+    unroll: str = "sgd"
     xi: float = 0.01
     eps: float = 0.01
     inner_steps: int = 1
     weighs_outer: bool = False
+    penalty: Penalty | None = None
 
     def __call__(self, count: int, batch: Batch, outer_batch: Callable[[], Batch]) -> StepRecord:
         """Step number `count` of the phase; `outer_batch` is called only where `needs_outer`."""
         record = StepRecord(torch.zeros(()))
         outer = outer_batch() if self.needs_outer(count) else batch
         if self.balance is not None and self.balance.due(count):
-            self.refresh_weights(outer if self.weighs_outer else batch, record)
+            self.refresh_weights(outer if self.weighs_outer else batch, record, batch)
         coefficients = self.coefficients(batch, record)
-        if self.theta_optimizer is not None:
+        if self.penalty is not None:
+            self._penalised(batch, coefficients, outer, record)
+        elif self.theta_optimizer is not None:
             record.g_theta, record.loss = self.places.inner_gradient(self.z, batch, coefficients)
         if self._moves_z(count):
             assert self.z_optimizer is not None
-            hyper = self._hypergradient(batch, coefficients, outer, record)
-            record.outer_loss, record.v_norm, record.e, record.g_z = hyper.outer_loss, hyper.v_norm, hyper.e, hyper.g_z
-            self.z.grad = hyper.g_z
+            if self.penalty is None:
+                hyper = self._hypergradient(batch, coefficients, outer, record)
+                record.outer_loss, record.g_z = hyper.outer_loss, hyper.g_z
+                record.v_norm, record.e = hyper.v_norm, hyper.e
+            self.z.grad = record.g_z
             self.z_optimizer.step()
             self.z.grad = None
         if self.theta_optimizer is not None:
@@ -123,33 +131,48 @@ class BilevelStep:
         """(theta, Z) -> this place's part of L_fair on the batch."""
         return lambda theta, z: (coefficients * model.example_losses(theta, z, batch)).sum()
 
-    def coefficients(self, batch: Batch, record: StepRecord | None = None) -> Tensor:
-        """a_i of this place's slice, [b], so that L_fair = sum_i a_i l_i over all places."""
+    def coefficients(self, batch: Batch, record: StepRecord | None = None, *, outer: bool = False) -> Tensor:
+        """a_i of this place's slice, [b], with which the inner or `outer` level's loss is sum_i a_i l_i over places."""
         b, like = batch.stop - batch.start, self.z
         if self.items is not None:
             return self.items.coefficients(batch).to(like)
         if self.balance is None or self.membership is None or self.balance.strength == 0:
             return like.new_full((b,), 1.0 / batch.size)
         counts = self._counts(batch)
-        weights = self.balance.weights(counts > 0)
-        strength = self.balance.strength if bool((counts > 0).any()) else 0.0
+        weights, strength = self.balance.objective(counts > 0, outer)
+        if not bool((counts > 0).any()):
+            strength = 0.0
         if record is not None:
             record.weights = weights
         pairs = self.membership.pairs(batch, batch.start, batch.stop)
         return example_coefficients(weights, pairs, counts, batch.size, strength, b).to(like)
 
+    def _outer_coefficients(self, batch: Batch, a: Tensor, outer_batch: Batch) -> Tensor:
+        """The outer level's coefficients; `a`, the inner one's, where batch and objective are the same."""
+        if outer_batch is batch and (self.balance is None or not self.balance.levels_differ):
+            return a
+        return self.coefficients(outer_batch, outer=True)
+
+    def _penalised(self, batch: Batch, a: Tensor, outer_batch: Batch, record: StepRecord) -> None:
+        assert self.penalty is not None
+        inner = self.loss(self.model, batch, a)
+        outer = self.loss(self.outer_model, outer_batch, self._outer_coefficients(batch, a, outer_batch))
+        found = self.penalty(inner, outer, self.theta, self.z, self._total)
+        record.g_z, record.g_theta, record.v_norm = found.g_z, found.g_theta, norm(found.v)
+        record.loss, record.outer_loss = found.inner_loss, found.outer_loss
+
     def _hypergradient(self, batch: Batch, a: Tensor, outer_batch: Batch, record: StepRecord) -> Hypergradient:
-        same = outer_batch is batch
-        outer = self.loss(self.outer_model, outer_batch, a if same else self.coefficients(outer_batch))
+        outer = self.loss(self.outer_model, outer_batch, self._outer_coefficients(batch, a, outer_batch))
         inner = self.loss(self.model, batch, a)
         if self.theta_optimizer is None:
             # theta stands still, so there is no inner level to look through: the plain gradient of the outer loss.
             still = {name: torch.zeros_like(t) for name, t in self.theta.items()}
             return finite_difference(inner, outer, self.theta, still, self.z, xi=0.0, eps=self.eps, total=self._total)
+        adam = adam_step(self.theta_optimizer, self.theta, record.g_theta) if self.unroll == "adam" else None
         if self.method == "exact":
-            return exact(inner, outer, self.theta, record.g_theta, self.z, xi=self.xi, total=self._total)
+            return exact(inner, outer, self.theta, record.g_theta, self.z, xi=self.xi, total=self._total, adam=adam)
         return finite_difference(
-            inner, outer, self.theta, record.g_theta, self.z, xi=self.xi, eps=self.eps, total=self._total
+            inner, outer, self.theta, record.g_theta, self.z, xi=self.xi, eps=self.eps, total=self._total, adam=adam
         )
 
     def _total(self, theta: Theta) -> Theta:
@@ -165,17 +188,26 @@ class BilevelStep:
         return torch.bincount(self.membership.pairs(batch, 0, batch.size)[1], minlength=self.membership.sizes.numel())
 
     @labelled("new weights")
-    def refresh_weights(self, batch: Batch, record: StepRecord) -> None:
-        """Recompute the groups' weights on this batch at the present (theta, Z)."""
-        assert self.balance is not None and self.membership is not None
+    def refresh_weights(self, batch: Batch, record: StepRecord, inner: Batch | None = None) -> None:
+        """Recompute the groups' weights on this batch at the present (theta, Z).
+
+        `inner`: the inner level's batch, for a rule that compares gradients on both; the same one if left out.
+        """
+        assert self.balance is not None
+        across = self.balance.across and inner is not None and inner is not batch
+        record.group_losses, record.gram = group_gram(
+            self._group_losses(batch),
+            self.theta,
+            lambda t: self.places.total(t, "gram"),
+            with_gram=self.balance.needs_gram,
+            across=self._group_losses(inner) if across and inner is not None else None,
+        )
+        self.balance.update(record.group_losses, record.gram, self._counts(batch))
+
+    def _group_losses(self, batch: Batch) -> Callable[[Theta], Tensor]:
+        """theta -> this place's part of every group's mean loss on the batch, [G]."""
+        assert self.membership is not None
         counts = self._counts(batch)
         example, group = self.membership.pairs(batch, batch.start, batch.stop)
         here = (example.to(self.z.device), group.to(self.z.device))
-
-        def losses(theta: Theta) -> Tensor:
-            return group_losses(self.model.example_losses(theta, self.z.detach(), batch), here, counts)
-
-        record.group_losses, record.gram = group_gram(
-            losses, self.theta, lambda t: self.places.total(t, "gram"), with_gram=self.balance.needs_gram
-        )
-        self.balance.update(record.group_losses, record.gram, counts)
+        return lambda theta: group_losses(self.model.example_losses(theta, self.z.detach(), batch), here, counts)

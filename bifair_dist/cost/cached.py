@@ -76,7 +76,7 @@ def step_traffic(work: Work, rank: int, count: int, inner: Nodes | None = None, 
         if isinstance(event, Reduce):
             add(traffic, event.tag, 2 * (w - 1) * event.n_bytes // w)
             continue
-        nodes = outer if event.outer or (event.part == "weights" and work.weighs_outer) else inner
+        nodes = outer if event.outer else inner
         mine, every = nodes.users[rank] + nodes.items[rank], sum(nodes.users) + sum(nodes.items)
         add(traffic, "rows", s * work.k * ((w - 1) * mine if event.forward else every - mine))
         add(traffic, "fit", 2 * (w - 1) * WIDE * (f + 1) * work.k // w)

@@ -49,16 +49,28 @@ def passes(work: Work, count: int) -> Iterator[Pass | Reduce]:
     def forward(part: str, outer: bool = False) -> Pass:
         return Pass(part, True, follow, outer=outer)
 
-    def by_theta(part: str) -> Pass:
-        return Pass(part, False, through_theta, theta=True)
+    def by_theta(part: str, outer: bool = False) -> Pass:
+        return Pass(part, False, through_theta, theta=True, outer=outer)
 
     if work.balanced and count % work.refresh == 0:
-        yield forward("weights")
+        outer = work.next_outer and work.weighs_outer
+        yield forward("weights", outer)
         yield Reduce("weights", "gram", 8 * work.n_groups)
         if work.gram:
             for _ in range(work.n_groups):
+                yield by_theta("weights", outer)
+            yield Reduce("weights", "gram", work.n_groups * whole)
+        if work.gram and work.across and outer:
+            yield forward("weights")
+            for _ in range(work.n_groups):
                 yield by_theta("weights")
             yield Reduce("weights", "gram", work.n_groups * whole)
+    if work.penalty and work.second_order:  # theta~ and theta on the inner batch, theta on the outer one
+        for part in ("penalty", "inner", "outer"):
+            yield forward(part, outer=part == "outer")
+            yield Pass(part, False, follow, theta=True, z=True, outer=part == "outer")
+            yield Reduce(part, "v", whole)
+        return
     if work.train_theta:
         yield forward("inner")
         yield by_theta("inner")

@@ -11,13 +11,14 @@ class Work:
     """A step of a phase on W workers; the letters are those of docs/bytes.md.
 
     `element`: bytes of a number. `shared`: one pool of negatives for the batch. `follow`: users' inputs follow Z.
-    `balanced`, `gram`: whether weights are recomputed every `refresh` steps, and whether that takes the Gram matrix.
-    `offload`: Z's Adam moments lie on the host. `average`: a running average of the parameters is kept. `ids`: E, a
-    vector of k numbers for every item and user, stands in Z's place, and there is no projector. `own_rows`: the
-    batch's rows of E are fetched too, for their length. `interval`: steps between two refreshes of cached propagation
-    (0: full propagation), whose gradient goes back through `history` items drawn for each user. `next_outer`: the
-    outer level has a batch of its own, on which `weighs_outer` has the weights recomputed. `z_at`: where Z, its
-    moments and its average are (device, cpu, disk).
+    `balanced`, `gram`: whether weights are recomputed every `refresh` steps, and whether that takes the Gram matrix,
+    with `across` of both levels' gradients. `penalty`: the hypergradient's penalty form. `offload`: Z's Adam moments
+    lie on the host. `average`: a running average of the parameters is kept. `ids`: E, a vector of k numbers for every
+    item and user, stands in Z's place, and there is no projector. `own_rows`: the batch's rows of E are fetched too,
+    for their length. `interval`: steps between two refreshes of cached propagation (0: full propagation), whose
+    gradient goes back through `history` items drawn for each user. `next_outer`: the outer level has a batch of its
+    own, on which `weighs_outer` has the weights recomputed. `z_at`: where Z, its moments and its average are
+    (device, cpu, disk).
     """
 
     workers: int
@@ -37,8 +38,10 @@ class Work:
     masked: bool = True
     balanced: bool = True
     gram: bool = True
+    across: bool = False
     refresh: int = 10
     exact: bool = False
+    penalty: bool = False
     xi: float = 0.001
     inner_steps: int = 1
     train_theta: bool = True
@@ -89,7 +92,7 @@ class Work:
     @property
     def second_order(self) -> bool:
         """Whether the hypergradient looks through the inner step."""
-        return self.train_z and self.train_theta and self.xi > 0
+        return self.train_z and self.train_theta and (self.xi > 0 or self.penalty)
 
     @property
     def steps(self) -> int:

@@ -1,14 +1,15 @@
 """The one rule by which a state, a trial or a point is chosen: the fairest of those that keep their accuracy.
 
-With the base's figures R0, N0 (recall, NDCG) and C0_t (CV of the balanced table t), the budget b and T tables,
+With the base's figures R0, N0 (recall, NDCG) and C0_t (CV of the balanced table t), and the budget b,
 
     feasible    R >= (1 - b) R0  and  N >= (1 - b) N0
-    U         = 1/T sum_t C_t / C0_t              unfairness; the base's own is 1
+    U         = max_t C_t / C0_t                  unfairness; the base's own is 1
     J         = U                                 where feasible
     J         = max(U, 1) + max(1 - b - R/R0, 1 - b - N/N0)    elsewhere
 
 Chosen is the least J below 1, so never an infeasible candidate; without one the base stays. Beyond the bound J grows
-with what is lost, so that a searcher that minimises J is led back to feasible candidates.
+with what is lost, so that a searcher that minimises J is led back to feasible candidates. Of several balanced tables
+the one that gained least counts: what is chosen is fairer in each of them, and none pays for another.
 """
 
 from __future__ import annotations
@@ -62,9 +63,9 @@ def shortfall(base: Figures, candidate: Figures, budget: float) -> float:
 
 
 def unfairness(base: Figures, candidate: Figures) -> float:
-    """U: mean of C/C0 over the tables whose CV is defined for the base; nan without such a table."""
-    pairs = [(c, c0) for c, c0 in zip(candidate.cvs, base.cvs, strict=True) if math.isfinite(c0)]
-    return sum(_ratio(c, c0) for c, c0 in pairs) / len(pairs) if pairs else math.nan
+    """U: the largest C/C0 of the tables whose CV is defined for the base; nan without one, or where a C is nan."""
+    ratios = [_ratio(c, c0) for c, c0 in zip(candidate.cvs, base.cvs, strict=True) if math.isfinite(c0)]
+    return math.nan if not ratios or any(map(math.isnan, ratios)) else max(ratios)
 
 
 def _ratio(value: float, base: float) -> float:

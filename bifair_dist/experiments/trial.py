@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bifair_dist.data.balanced import table_names
 from bifair_dist.files import write_json
-from bifair_dist.runs import Run, Summary, best_so_far
+from bifair_dist.runs import Run, Summary, best_so_far, spread
 from bifair_dist.settings import override
 from bifair_dist.training.identity import identity
 from bifair_dist.training.settings import TrainSettings
@@ -30,9 +31,8 @@ class Figures:
 
     @classmethod
     def of(cls, found: Summary, group: str) -> Figures:
-        """From an evaluation."""
-        table = found.groups[group]
-        cv, minimum = (float("nan") if v is None else v for v in (table.cv, table.minimum))
+        """From an evaluation; of several tables in the text `group` the means."""
+        cv, minimum = (float("nan") if v is None else v for v in spread(found, table_names(group)))
         return cls(found.recall, found.ndcg, cv, minimum)
 
 

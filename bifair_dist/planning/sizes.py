@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bifair_dist.cost.work import Sizes
+from bifair_dist.data.balanced import check_known, most_groups
 from bifair_dist.errors import UserError
 from bifair_dist.planning.settings import TrainPlanSettings
 
@@ -63,10 +64,6 @@ def _width(settings: TrainPlanSettings) -> int:
 def _groups(settings: TrainPlanSettings, manifest: dict[str, Any]) -> int:
     if not manifest:
         return GROUPS
-    name, tables = settings.balance.group, manifest["groups"]
-    if name not in tables:
-        raise UserError(
-            f"balance.group: {settings.data.dataset or 'the dataset'} has no group table {name!r}; it has: "
-            f"{', '.join(tables) or 'none'}"
-        )
-    return len(tables[name]["labels"])
+    tables = manifest["groups"]
+    check_known(settings.balance.group, tables, settings.data.dataset or "the dataset")
+    return most_groups(settings.balance.group, {name: len(table["labels"]) for name, table in tables.items()})

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from bifair_dist.data.balanced import balanced_tables, group_labels
 from bifair_dist.data.dataset import Dataset, read_dataset
 from bifair_dist.errors import UserError
 from bifair_dist.report.drift import Vectors
@@ -83,13 +84,16 @@ def _run(run: RunFiles, dataset: Dataset, settings: ReportSettings) -> dict[str,
         "rule": run.settings.balance.rule if run.settings.training.balances else None,
         "fairness_strength": run.settings.balance.fairness_strength if run.settings.training.balances else None,
         "group": run.group,
+        "tables": run.tables,
+        "balanced_groups": _balanced_groups(run, dataset),
         "test": run.metrics.test.to_json(),
         "valid": run.metrics.valid.to_json(),
         "before": None if before is None else before.to_json(),
         "intervals": found.intervals,
         "counted_users": found.counts,
         "warnings": run.warnings,
-        "history": [_record(v, run.settings.training.k) for v in run.history],
+        "history": [_record(v, run) for v in run.history],
+        "front": run.front,
     }
     entry["headline"] = headline(entry)
     entry["drift"], missing = _drift(run, dataset, namer, entry)
@@ -104,8 +108,14 @@ def _run(run: RunFiles, dataset: Dataset, settings: ReportSettings) -> dict[str,
     return entry
 
 
-def _record(validation: Validation, k: int) -> dict[str, Any]:
-    table = validation.valid.groups.get(validation.group, GroupFigures())
+def _balanced_groups(run: RunFiles, dataset: Dataset) -> list[str]:
+    if not run.settings.training.balances:
+        return []
+    return list(group_labels(balanced_tables(run.settings.balance.group, dataset.groups)))
+
+
+def _record(validation: Validation, run: RunFiles) -> dict[str, Any]:
+    table, k = validation.valid.groups.get(run.group, GroupFigures()), run.settings.training.k
     figures = {f"recall@{k}": validation.valid.accuracy.get(f"recall@{k}"), "cv": table.cv, "min": table.minimum}
     return {**{key: getattr(validation, key) for key in HISTORY}, "valid": figures}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 Interval = list[float] | None
@@ -32,13 +32,21 @@ def headline(run: dict[str, Any]) -> list[str]:
         ends = inside.get("utility", {}).get(worst)
         who = f"the worst-served {table} ({worst})"
         found.append((who, f"Utility of {worst}", there[worst], known[worst], ends, ("lost", "gained")))
-    if old.get("cv") is not None and groups["cv"] is not None:
-        what, short = f"inequality among the groups of {table}", f"CV of {table} (lower is fairer)"
-        found.append((what, short, old["cv"], groups["cv"], inside.get("cv"), ("fell by", "rose by")))
-    losses = clear_losses(before, after, changes, table)
+    tables = run.get("tables") or [table]
+    for name in tables:
+        cvs = [figures["groups"].get(name, {}).get("cv") for figures in (before, after)]
+        if None not in cvs:
+            what, short = f"inequality among the groups of {name}", f"CV of {name} (lower is fairer)"
+            ends = changes.get("groups", {}).get(name, {}).get("cv")
+            found.append((what, short, *cvs, ends, ("fell by", "rose by")))
+    losses = clear_losses(before, after, changes, tables)
     first = f"Clear losses: {'; '.join(losses)}. " if losses else ""
     said = [_upper(metric)] if _below(changes.get(metric)) else []
-    said += [f"inequality among the groups of {table}"] if _above(inside.get("cv")) else []
+    said += [
+        f"inequality among the groups of {name}"
+        for name in tables
+        if _above(changes.get("groups", {}).get(name, {}).get("cv"))
+    ]
     phrases = [
         # The worst-served group is picked by its figure before: its gain carries its interval.
         f"{what} {_verb(b, a, ends, verbs)}{_interval(ends) if 'worst-served' in what else ''}"
@@ -54,8 +62,10 @@ def headline(run: dict[str, Any]) -> list[str]:
     ]
 
 
-def clear_losses(before: dict[str, Any], after: dict[str, Any], changes: dict[str, Any], table: str) -> list[str]:
-    """`NDCG@20 fell by 7.0 %` for each figure whose change's interval lies on the bad side of zero, `table` first.
+def clear_losses(
+    before: dict[str, Any], after: dict[str, Any], changes: dict[str, Any], tables: Sequence[str]
+) -> list[str]:
+    """`NDCG@20 fell by 7.0 %` for each figure whose change's interval lies on the bad side of zero, `tables` first.
 
     Accuracy and every table's MIN should not fall, and no table's CV rise. Without lists of the state before there are
     no intervals, and nothing is clear.
@@ -65,7 +75,7 @@ def clear_losses(before: dict[str, Any], after: dict[str, Any], changes: dict[st
         for name in after
         if "@" in name and _below(changes.get(name))
     ]
-    for name in sorted(after["groups"], key=lambda other: other != table):
+    for name in sorted(after["groups"], key=lambda other: other not in tables):
         then, now = before["groups"].get(name, {}), after["groups"][name]
         inside = changes.get("groups", {}).get(name, {})
         if _below(inside.get("min")):

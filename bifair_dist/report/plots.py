@@ -185,6 +185,25 @@ def scatter_figure(title: str, points: Sequence[dict[str, Any]], metric: str, ta
     return svg(made, title)
 
 
+@drawn
+def front_figure(title: str, points: Sequence[dict[str, Any]], metric: str, table: str) -> str:
+    """Validation accuracy against CV of every state between two ends, in order; the kept one ringed.
+
+    `points`: `interpolation`, `recall`, `cv`, whether `within` the budget, and whether it was `kept`.
+    """
+    made, axes = figure(_WIDTH, 4.2)
+    axes.plot([p["recall"] for p in points], [p["cv"] for p in points], color=GREY, linewidth=0.8)
+    for p in points:
+        at = (p["recall"], p["cv"])
+        axes.plot(*at, "o", markersize=6, color=BLUE, markerfacecolor=BLUE if p["within"] else "none")
+        if p["kept"]:
+            axes.plot(*at, "o", markersize=12, markerfacecolor="none", markeredgecolor=ORANGE, markeredgewidth=1.8)
+        axes.annotate(f"{p['interpolation']:g}", at, xytext=(7, 4), textcoords="offset points", fontsize=8)
+    axes.set_xlabel(f"{metric} on validation (more is better)")
+    axes.set_ylabel(f"CV of {label(table)} (lower is fairer)")
+    return svg(made, title)
+
+
 def epochs_of(history: Sequence[dict[str, Any]]) -> list[float]:
     """Epochs since the start of the run, over all phases, at each validation."""
     out, passed, last = [], 0, 0

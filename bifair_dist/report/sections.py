@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -44,22 +44,32 @@ def _run(run: dict[str, Any], dataset: dict[str, Any], key: str) -> Iterator[str
     yield "<h2>Accuracy and fairness</h2>"
     yield table(*_figures(run))
     yield f'<p class="small">{escape(ABOUT_FIGURES)}</p>'
-    tables = sorted(run["test"]["groups"], key=lambda name: name != run["group"])
-    for i, name in enumerate(tables):
+    for name in _tables_first(run, run["test"]["groups"]):
         inner = "\n".join(group_section(run, dataset, name, key))
-        title = f"By {escape(name)}" + (" (balanced in training)" if i == 0 and run["rule"] else "")
-        if i == 0:
+        balanced = name in run["tables"]
+        title = f"By {escape(name)}" + (" (balanced in training)" if balanced and run["rule"] else "")
+        if balanced:
             yield f"<h2>{title}</h2>{inner}"
         else:
             yield f"<details><summary>{title}</summary>{inner}</details>"
+    yield from _front(run, key)
     yield from _training(run, key)
     yield from _moved(run, dataset, key)
     yield from _users(run)
     yield from _origin(run)
 
 
+def _tables_first(run: dict[str, Any], names: Iterable[str]) -> list[str]:
+    """The balanced tables first, then the others."""
+    return sorted(names, key=lambda name: name not in run["tables"])
+
+
 def _about(run: dict[str, Any], dataset: dict[str, Any]) -> str:
-    rule = f", rule {run['rule']} over {run['group']} at strength {run['fairness_strength']:g}" if run["rule"] else ""
+    rule = (
+        f", rule {run['rule']} over {run['config']['balance.group']} at strength {run['fairness_strength']:g}"
+        if run["rule"]
+        else ""
+    )
     start = Path(run["config"]["training.warm_start"]).name
     state = f"that of the run {start}" if start else "AlphaRec's, which the base phase trained"
     before = f" Before: the state that the fair phases began with, {state}." if run["before"] else ""
@@ -86,7 +96,7 @@ def _figures(run: dict[str, Any]) -> tuple[list[str], list[list[Any]]]:
     for name in after:
         if "@" in name:
             add(name, name)
-    for table_ in sorted(after["groups"], key=lambda name: name != run["group"]):
+    for table_ in _tables_first(run, after["groups"]):
         add(f"{table_}: CV (lower is fairer)", "groups", table_, "cv")
         add(f"{table_}: MIN (higher is fairer)", "groups", table_, "min")
         if "mmf" in after["groups"][table_]:
@@ -104,6 +114,34 @@ def _at(tree: Any, keys: tuple[str, ...]) -> Any:
     return tree
 
 
+def _front(run: dict[str, Any], key: str) -> Iterator[str]:
+    """Every state between AlphaRec's and the fair end: what a larger or smaller budget would have kept."""
+    front = run.get("front")
+    if not front:
+        return
+    metric = next(name for name in run["valid"] if name.startswith("recall@"))
+    drawings = []
+    for name in front["tables"]:
+        points = [_state(point, front["kept"], metric, name) for point in front["points"]]
+        if all(p["cv"] is not None and p["recall"] is not None for p in points):
+            caption = (
+                f"States from AlphaRec's (0) to the fair end (1), by {name}. Full: within the budget; ringed: kept."
+            )
+            drawings.append(figure(plots.front_figure(f"{key}: states by {name}", points, metric, name), caption))
+    yield "<h2>Other trade-offs of this run</h2>"
+    yield (
+        f"<p>On validation pairs. Kept: {front['kept']:g}, with a budget of {100 * front['accuracy_budget']:g} % of "
+        "AlphaRec's accuracy. jobs/export.py writes any other state as a run, without training.</p>"
+    )
+    yield f'<div class="figures">{"".join(drawings)}</div>'
+
+
+def _state(point: dict[str, Any], kept: float, metric: str, table_: str) -> dict[str, Any]:
+    valid, a = point["valid"], point["interpolation"]
+    cv = valid["groups"][table_]["cv"]
+    return {"interpolation": a, "recall": valid[metric], "cv": cv, "within": point["within_budget"], "kept": a == kept}
+
+
 def _training(run: dict[str, Any], key: str) -> Iterator[str]:
     history = run["history"]
     if not history:
@@ -117,7 +155,7 @@ def _training(run: dict[str, Any], key: str) -> Iterator[str]:
     ]
     fair = [r for r in history if r["weights"] is not None]
     if fair:
-        labels = list(run["test"]["groups"][fair[0]["group"]]["utility"])
+        labels = run["balanced_groups"]
         x = plots.epochs_of(fair)
         for name, ylabel, even in (("weights", "weight of a group", 1 / len(labels)), ("group_losses", "loss", None)):
             lines = _lines(fair, name, labels)
@@ -161,9 +199,12 @@ def _moved(run: dict[str, Any], dataset: dict[str, Any], key: str) -> Iterator[s
         f"drifted by more than {value(drift['all']['median'])}, a tenth by more than {value(drift['all']['p90'])}.</p>"
     )
     drawings = [
-        figure(plots.drift_figure(f"{key}: drift by {name}", groups), f"{name}: median and the middle eight tenths.")
-        for name, groups in sorted(drift["groups"].items(), key=lambda pair: pair[0] != run["group"])[:2]
-        if any(q["median"] is not None for q in groups.values())
+        figure(
+            plots.drift_figure(f"{key}: drift by {name}", drift["groups"][name]),
+            f"{name}: median and the middle eight tenths.",
+        )
+        for name in _tables_first(run, drift["groups"])[:2]
+        if any(q["median"] is not None for q in drift["groups"][name].values())
     ]
     yield f'<div class="figures">{"".join(drawings)}</div>'
     yield "<h3>Items that moved most</h3>"

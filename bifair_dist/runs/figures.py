@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from bifair_dist.runs.summary import Figure, GroupFigures, Metrics, Summary
 from bifair_dist.runs.validation import Validation
@@ -41,9 +41,9 @@ def by_group(metrics: Metrics) -> dict[tuple[str, str], Pair]:
     }
 
 
-def final_figures(metrics: Metrics, group: str) -> dict[str, float]:
-    """Accuracy, and CV and MIN of the table `group`: each before, after and change (a share)."""
-    shown = (f"fairness/{group} CV", f"fairness/{group} MIN")
+def final_figures(metrics: Metrics, tables: Sequence[str]) -> dict[str, float]:
+    """Accuracy, and CV and MIN of the balanced `tables`: each before, after and change (a share)."""
+    shown = {f"fairness/{table} {figure}" for table in tables for figure in ("CV", "MIN")}
     found: dict[str, Figure] = {}
     for name, (before, after) in headline_figures(metrics).items():
         if name.startswith("accuracy/") or name in shown:
@@ -55,7 +55,7 @@ def final_figures(metrics: Metrics, group: str) -> dict[str, float]:
 def live_figures(validation: Validation, labels: Mapping[str, tuple[str, ...]]) -> dict[str, float]:
     """What a watcher follows: accuracy, CV and MIN of every table, the loss, and each group's weight and loss.
 
-    `labels`: those of each group table, in the order of its groups.
+    `labels`: of the balanced groups, by the text that names their tables, in the order of the groups.
     """
     found: dict[str, Figure] = {f"validation/{name}": value for name, value in validation.valid.accuracy.items()}
     for table, figures in validation.valid.groups.items():

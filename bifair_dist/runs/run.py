@@ -227,3 +227,8 @@ def _parsed(parse: Callable[[str], T], text: str, path: Path) -> T:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         what = f"{type(error).__name__}: {error}".splitlines()[0]
         raise UserError(f"{path}: not what a training wrote ({what}); the file was changed since the run") from None
+
+
+def point_folder(run: Run, interpolation: float) -> Path:
+    """Where another state of a run's front is written unless told: beside the run, named by the state."""
+    return run.folder.with_name(f"{run.name}-at-{interpolation:g}")

@@ -5,7 +5,7 @@ Figures that an earlier version did not write are None or empty. None also stand
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -129,6 +129,17 @@ class Summary:
         }
 
 
+def spread(summary: Summary, tables: Sequence[str]) -> tuple[Figure, Figure]:
+    """(CV, MIN) of a group table; of several tables the means. None where one is not defined."""
+    found = [summary.groups[name] for name in tables]
+    return _mean([figures.cv for figures in found]), _mean([figures.minimum for figures in found])
+
+
+def _mean(values: Sequence[Figure]) -> Figure:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known and len(known) == len(values) else None
+
+
 @dataclass(frozen=True, slots=True)
 class Metrics:
     """The whole of `metrics.json`. `before`: the state that the fair phases started from, None without such phases.
@@ -152,9 +163,11 @@ class Metrics:
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Metrics:
         """From the file's content. Raises `KeyError`, `TypeError` or `AttributeError` for something else."""
-        before = record.get("before")
+        before, valid = record.get("before"), Summary.from_json(record["valid"])
+        if not valid.accuracy and "test" not in record:
+            raise KeyError("recall")
         return cls(
-            valid=Summary.from_json(record["valid"]),
+            valid=valid,
             tested=Summary.from_json(record["test"]) if "test" in record else None,
             before=None if before is None else cls.from_json(before),
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from bifair_dist.runs.summary import Figure, GroupFigures, Metrics, Summary
 
 
@@ -15,18 +17,17 @@ def change(value: Figure, base: Figure) -> str:
     return "-" if not base or value is None else f"{100 * (value / base - 1):+.1f} %"
 
 
-def evaluation_line(summary: Summary, group: str) -> str:
-    """One line: accuracy, then CV and MIN of the balanced group table (or of the first one)."""
-    accuracy = [f"{name} {number(value)}" for name, value in summary.accuracy.items() if "hit" not in name]
-    name = group if group in summary.groups else next(iter(summary.groups), None)
-    if name is None:
-        return "  ".join(accuracy)
-    figures = summary.groups[name]
-    return "  ".join([*accuracy, f"{name} CV {number(figures.cv)} MIN {number(figures.minimum)}"])
+def evaluation_line(summary: Summary, tables: Sequence[str]) -> str:
+    """One line: accuracy, then CV and MIN of the balanced group tables (or of the first one)."""
+    parts = [f"{name} {number(value)}" for name, value in summary.accuracy.items() if "hit" not in name]
+    for name in [name for name in tables if name in summary.groups] or list(summary.groups)[:1]:
+        figures = summary.groups[name]
+        parts.append(f"{name} CV {number(figures.cv)} MIN {number(figures.minimum)}")
+    return "  ".join(parts)
 
 
-def before_after(metrics: Metrics, group: str) -> str:
-    """Test figures: accuracy, and fairness and utility by group of every group table, the table `group` first.
+def before_after(metrics: Metrics, tables: Sequence[str]) -> str:
+    """Test figures: accuracy, and fairness and utility by group of every group table, balanced `tables` first.
 
     Of a run that is not tested, validation figures.
     """
@@ -35,7 +36,7 @@ def before_after(metrics: Metrics, group: str) -> str:
     if metrics.before is not None:
         before = metrics.before.valid if metrics.tested is None else metrics.before.tested or before
     blocks = [[(name, before.accuracy.get(name), value) for name, value in after.accuracy.items()]]
-    for table in sorted(after.groups, key=lambda name: name != group):
+    for table in sorted(after.groups, key=lambda name: name not in tables):
         now, then = after.groups[table], before.groups.get(table, GroupFigures())
         rows = [
             (f"{table}: CV (lower is fairer)", then.cv, now.cv),

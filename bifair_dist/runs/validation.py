@@ -11,7 +11,7 @@ from bifair_dist.runs.summary import Figure, Summary
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Validation figures of the state that the fair phases started from: accuracy `metric`, CV and MIN."""
+    """Validation figures of the state that the fair phases started from: accuracy `metric`, `spread`'s CV and MIN."""
 
     metric: str
     value: float

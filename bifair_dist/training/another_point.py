@@ -17,7 +17,7 @@ from bifair_dist.data.representations import building, read_rows
 from bifair_dist.errors import UserError
 from bifair_dist.files import write_json
 from bifair_dist.parallel.comm import Comm
-from bifair_dist.runs import Metrics, Run
+from bifair_dist.runs import Metrics, Run, point_folder
 from bifair_dist.settings import load, override, to_yaml
 from bifair_dist.training.evaluator import Evaluator
 from bifair_dist.training.front import Point, between, chosen
@@ -46,7 +46,7 @@ def write_point(run: Run, folder: Path | None, interpolation: float | None, budg
         kept = next(point for point in found if point.interpolation == interpolation)
         said = ": " + sentence(found, kept, tables, budget).strip()
         front = record(found, kept, tables, budget)
-    folder = folder or run.folder.with_name(f"{run.name}-at-{interpolation:g}")
+    folder = folder or point_folder(run, interpolation)
     place = {"training.output": str(folder.absolute().parent), "training.run_name": folder.name}
     settings = override(settings, {**place, "balance.interpolation": interpolation})
     with torch.no_grad(), building(folder) as made:

@@ -27,11 +27,10 @@ class Folds:
         self.problem, self.fixed_from = problem, fixed_from
         pairs, membership = problem.dataset.train, problem.membership
         self.user, self.item = torch.from_numpy(pairs.user), torch.from_numpy(pairs.item)
-        if membership is None:
-            self.strata = torch.zeros_like(self.item)
-        else:
-            entities = self.item if membership.entity == "item" else self.user
-            self.strata = strata_of(membership.rows, entities)
+        self.strata = torch.zeros(len(pairs), dtype=torch.int64)
+        for entity, rows in membership.rows.items() if membership is not None else ():
+            mine = strata_of(rows, self.item if entity == "item" else self.user)
+            self.strata = self.strata * (int(mine.max()) + 1) + mine
 
     def in_epoch(self, epoch: int) -> Problem:
         """The problem whose inner level is without the epoch's fold, and whose outer level has the fold alone."""

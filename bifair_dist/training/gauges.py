@@ -45,7 +45,7 @@ class Gauges:
         self._step, self._sent = step, sent
 
     def set(self, validation: Validation, labels: Mapping[str, tuple[str, ...]], steps: int, sent: int) -> None:
-        """Show a validation. `labels`: of each group table; `steps`: in an epoch; `sent`: bytes so far."""
+        """Show a validation. `labels`: of the balanced groups; `steps`: in an epoch; `sent`: bytes so far."""
         since, validation_bytes = validation.step - self._step, sent - self._sent
         self.begin(validation.step, sent)
         if not self._gauges:

@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from bifair_dist.cost.work import Sizes
+from bifair_dist.data.balanced import balanced_tables, group_labels
 from bifair_dist.data.dataset import Dataset, read_dataset
 from bifair_dist.data.generated import generate_dataset
 from bifair_dist.data.representations.manifest import read_manifest
@@ -43,13 +44,13 @@ def _with_propagation(settings: TrainSettings, dataset: Dataset) -> TrainSetting
     """The settings with `model.propagation auto` decided, which is said."""
     if settings.model.propagation != "auto":
         return settings
-    vectors, group = settings.data.representations, dataset.groups.get(settings.balance.group)
+    vectors, group = settings.data.representations, settings.balance.group
     sizes = Sizes(
         items=dataset.n_items,
         users=dataset.n_users,
         pairs=len(dataset.train),
         width=int(read_manifest(Path(vectors))["dim"]) if vectors else settings.model.embedding_dim,
-        groups=len(group.labels) if group is not None else 0,
+        groups=len(group_labels(balanced_tables(group, dataset.groups))) if settings.training.balances else 0,
     )
     settings, line = settle_propagation(settings, sizes, hardware_of(settings))
     print(line, flush=True)

@@ -115,7 +115,7 @@ def _ended_early(begun: Begun, run: Run, error: BaseException) -> None:
 
 def _conclude(begun: Begun, seconds: float, finish: Finish) -> None:
     """The table of accuracy and fairness on the test pairs, and what follows on a new run."""
-    print(f"\n{before_after(Run(begun.folder).metrics, begun.settings.balance.group)}", flush=True)
+    print(f"\n{before_after(Run(begun.folder).metrics, begun.settings.balance.tables)}", flush=True)
     if begun.owner is None:
         return
     finish(begun.settings, begun.folder)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from bifair_dist.bilevel.membership import Membership
 from bifair_dist.csr import Csr
+from bifair_dist.data.balanced import balanced_tables, check_known, group_labels
 from bifair_dist.data.dataset import Dataset, read_dataset
 from bifair_dist.data.representations import read_manifest, read_rows
 from bifair_dist.errors import UserError
@@ -90,6 +91,13 @@ class Problem:
     def first_theta(self, d: int) -> Theta:
         """The projector that the run starts from, empty where there is none; Z is `d` wide."""
         return {name: t.to(self.device) for name, t in self.method.first_theta(self.settings, d, self.dtype).items()}
+
+    @property
+    def balanced_labels(self) -> tuple[str, ...]:
+        """Of the groups that training balances; empty for a method that balances none."""
+        if not self.settings.training.balances:
+            return ()
+        return group_labels(balanced_tables(self.settings.balance.group, self.dataset.groups))
 
     @property
     def dtype(self) -> torch.dtype:
@@ -180,17 +188,25 @@ def check_fits(settings: TrainSettings, dataset: Dataset, workers: int) -> None:
             f"bilevel.folds: {settings.bilevel.folds} folds of {len(dataset.train)} training pairs would be empty; "
             "take fewer, or --bilevel.outer_data same"
         )
-    name = settings.balance.group
-    if settings.training.balances and name not in dataset.groups:
-        known = ", ".join(dataset.groups) or "none"
-        raise UserError(f"balance.group: {dataset.folder} has no group table {name!r}; it has: {known}")
+    if settings.training.balances:
+        check_known(settings.balance.group, dataset.groups, str(dataset.folder))
+        balanced_tables(settings.balance.group, dataset.groups)
 
 
 def _membership(settings: TrainSettings, dataset: Dataset) -> Membership | None:
-    """The group table that training balances; None for a method that balances none."""
+    """The groups that training balances; None for a method that balances none."""
     if not settings.training.balances:
         return None
-    table = dataset.groups[settings.balance.group]
-    n = dataset.n_items if table.entity == "item" else dataset.n_users
-    index, group = torch.from_numpy(table.entity_index), torch.from_numpy(table.group_index)
-    return Membership.of(table.entity, index, group, n, len(table.labels))
+    entities = {"item": dataset.n_items, "user": dataset.n_users}
+    return Membership.side_by_side(
+        [
+            Membership.of(
+                t.entity,
+                torch.from_numpy(t.entity_index),
+                torch.from_numpy(t.group_index),
+                entities[t.entity],
+                len(t.labels),
+            )
+            for t in balanced_tables(settings.balance.group, dataset.groups)
+        ]
+    )

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from bifair_dist.data.balanced import table_names
 from bifair_dist.progress import time_left
 from bifair_dist.runs import Metrics, Run, Validation, flat_numbers
 from bifair_dist.runs.figures import by_group, final_figures, headline_figures, live_figures
@@ -57,7 +58,7 @@ class RunLog:
         """Announce a phase, which starts at `first_epoch` (from 0) after `step` steps of the run."""
         what = " and ".join(n for n, moves in (("projector", phase.train_theta), ("Z", phase.train_z)) if moves)
         balance = problem.settings.balance
-        self.labels = {name: table.labels for name, table in problem.dataset.groups.items()}
+        self.labels = {balance.group: problem.balanced_labels}
         starting = "from" if balance.adapt and 0 < balance.fairness_strength < 1 else "at"
         fair = f"{balance.rule} over {balance.group} {starting} {balance.fairness_strength:g}"
         loss = fair if phase.fair else "plain loss"
@@ -67,13 +68,13 @@ class RunLog:
         self._gauges.begin(step, self._sent.total())
         self.say(f"\nphase {phase.name}: {what}, {loss}, at most {phase.epochs} epochs of {steps} steps")
 
-    def end(self, metrics: Metrics, group: str, step: int) -> None:
+    def end(self, metrics: Metrics, tables: Sequence[str], step: int) -> None:
         """MLflow's files of the finished run; its figures, if tested: the first as metrics, all of them as tables."""
         for path in (self.run.config_file, self.run.metrics_file, self.run.history_file):
             self.tracker.artifact(path)
         if metrics.tested is None:
             return
-        self.tracker.metrics(final_figures(metrics, group), step)
+        self.tracker.metrics(final_figures(metrics, tables), step)
         figures = {("", name): pair for name, pair in headline_figures(metrics).items()}
         for name, rows in (("figures", figures), ("groups", by_group(metrics))):
             self.tracker.table(
@@ -100,7 +101,8 @@ class RunLog:
             left = time_left(validation.epoch - self.first_epoch, epochs, time.monotonic() - self.phase_start)
             self.say(
                 f"  epoch {validation.epoch:>3}/{validation.epochs}  loss {validation.loss:.4f}  "
-                f"{evaluation_line(validation.valid, validation.group)}  {validation.seconds_per_epoch:.2f} s/epoch, "
+                f"{evaluation_line(validation.valid, table_names(validation.group))}  "
+                f"{validation.seconds_per_epoch:.2f} s/epoch, "
                 f"at most {left} left{'  best' if validation.best else ''}"
             )
             for line in self._watch.add(validation):

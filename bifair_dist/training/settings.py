@@ -60,6 +60,12 @@ class TrainSettings(Settings):
             raise UserError("model.z_folder: is for --model.z_device disk")
         method_of(self).check_settings(self)
         check_foreign(self)
+        if self.training.strategy == "deepspeed" and self.bilevel.hypergradient == "penalty":
+            raise UserError(
+                "bilevel.hypergradient: penalty has a second projector, which needs --training.strategy ddp"
+            )
+        if self.training.strategy == "deepspeed" and self.bilevel.unroll == "adam":
+            raise UserError("bilevel.unroll: adam looks at Adam's moments, which --training.strategy deepspeed splits")
         if self.training.strategy == "ddp" and offload:
             raise UserError("deepspeed.offload_z_adam: needs --training.strategy deepspeed")
         if self.training.strategy == "deepspeed" and self.model.dtype != "float32":

@@ -77,6 +77,11 @@ class Snapshot:
             for name, parameter in self.step.theta.items():
                 slots = _slots(self.step.theta_optimizer, parameter)
                 out |= {f"adam.theta.{name}.{m}": slots[m] for m in _MOMENTS}
+        if (penalty := self.step.penalty) is not None:
+            for name, parameter in penalty.theta.items():
+                slots = _slots(penalty.optimizer, parameter)
+                out |= {f"penalty.theta.{name}": parameter.detach()}
+                out |= {f"penalty.adam.theta.{name}.{m}": slots[m] for m in _MOMENTS}
         if self.step.z_optimizer is not None:
             slots = _slots(self.step.z_optimizer, self.step.z)
             moments = (*_MOMENTS, "steps") if isinstance(self.step.z_optimizer, LazyAdam) else _MOMENTS
@@ -108,8 +113,9 @@ class Snapshot:
         self.average.go_on_from(int(state["average_steps"]))
         if isinstance(self.step, CachedStep):
             self.step.reload()
-        optimizers = (self.step.theta_optimizer, self.step.z_optimizer)
-        for optimizer, steps in zip(optimizers, state["adam_steps"], strict=True):
+        follower = None if self.step.penalty is None else self.step.penalty.optimizer  # steps as often as theta
+        optimizers = (self.step.theta_optimizer, self.step.z_optimizer, follower)
+        for optimizer, steps in zip(optimizers, [*state["adam_steps"], state["adam_steps"][0]], strict=True):
             for slots in optimizer.state.values() if optimizer is not None else ():
                 if "step" in slots:  # LazyAdam counts by row
                     slots["step"].fill_(steps)

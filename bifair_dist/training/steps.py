@@ -11,6 +11,7 @@ from torch import Tensor
 
 from bifair_dist.bilevel.finite_difference import least_eps
 from bifair_dist.bilevel.membership import Membership
+from bifair_dist.bilevel.penalty import Penalty
 from bifair_dist.bilevel.step import BilevelStep, Places
 from bifair_dist.bilevel.weights.balance import GroupBalance
 from bifair_dist.bilevel.weights.items import ItemBalance
@@ -94,10 +95,12 @@ def build_step(
         membership=membership,
         items=items,
         method=bilevel.hypergradient,
+        unroll=bilevel.unroll,
         xi=bilevel.xi,
         eps=bilevel.eps,
         inner_steps=bilevel.inner_steps if phase.train_theta else 1,
         weighs_outer=settings.balance.losses == "outer",
+        penalty=_penalty(settings, phase, state.theta),
     )
     if not isinstance(model, CachedAlphaRec):
         return step
@@ -147,7 +150,16 @@ def _balance(settings: TrainSettings, membership: Membership) -> GroupBalance:
         average=s.average,
         catalogue_sizes=membership.sizes,
         stream_rate=s.stream_rate,
+        inner=s.inner,
+        outer=s.outer,
+        outer_strength=s.outer_strength,
     )
+
+
+def _penalty(settings: TrainSettings, phase: Phase, theta: Theta) -> Penalty | None:
+    if settings.bilevel.hypergradient != "penalty" or not (phase.fair and phase.train_theta and phase.train_z):
+        return None
+    return Penalty(theta, settings.bilevel.penalty, torch.optim.Adam, phase.theta_lr)
 
 
 def _inner_level(

@@ -17,7 +17,7 @@ from bifair_dist.evaluation.choice import shortfall
 from bifair_dist.model.alpharec import AlphaRec
 from bifair_dist.model.projector import widths
 from bifair_dist.parallel.cached_step import CachedStep
-from bifair_dist.runs import Metrics, Start, Summary, Validation
+from bifair_dist.runs import Metrics, Start, Summary, Validation, spread
 from bifair_dist.training.averaging import Average
 from bifair_dist.training.checkpoints import Checkpoints, Saved
 from bifair_dist.training.evaluator import Evaluator
@@ -184,8 +184,8 @@ class Trainer:
         """Validation figures of the state that the fair phases started from."""
         training, balance = self.problem.settings.training, self.problem.settings.balance
         before = self._base
-        table = before.groups[balance.group]
-        return Start(training.metric, float(before.accuracy[training.metric] or 0.0), table.cv, table.minimum)
+        value = float(before.accuracy[training.metric] or 0.0)
+        return Start(training.metric, value, *spread(before, balance.tables))
 
     @property
     def _base(self) -> Summary:

@@ -18,8 +18,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from bifair_dist.data.balanced import table_names
 from bifair_dist.parallel.comm import Comm, row_range
-from bifair_dist.runs import Validation
+from bifair_dist.runs import Validation, spread
 
 SAMPLE = 1024
 """Rows of Z whose way is followed: over the whole catalogue, whatever the number of workers."""
@@ -130,7 +131,7 @@ def _weightless(weights: Sequence[float]) -> int:
 
 
 def _cv(validation: Validation) -> float:
-    value = validation.valid.groups[validation.group].cv
+    value = spread(validation.valid, table_names(validation.group))[0]
     return 0.0 if value is None else value
 
 

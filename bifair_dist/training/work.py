@@ -37,8 +37,10 @@ def work_of(settings: TrainSettings, sizes: Sizes, phase: Phase, workers: int) -
         # ips weights positives by counts that stand still: nothing is recomputed.
         balanced=phase.fair and balance.fairness_strength > 0 and not RULES[balance.rule].weighs_items,
         gram=RULES[balance.rule].needs_gram,
+        across=RULES[balance.rule].across,
         refresh=balance.refresh,
         exact=bilevel.hypergradient == "exact",
+        penalty=bilevel.hypergradient == "penalty",
         xi=bilevel.xi,
         inner_steps=bilevel.inner_steps if phase.train_theta else 1,
         train_theta=phase.train_theta,

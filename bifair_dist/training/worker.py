@@ -111,7 +111,7 @@ def _train(settings: TrainSettings, worker: Worker, comm: Comm, log: RunLog, att
     log.fence()
     write_result(log.run, problem, state, test, metrics)
     if comm.rank == 0:
-        log.end(metrics, settings.balance.group, trainer.position.total)
+        log.end(metrics, settings.balance.tables, trainer.position.total)
     return metrics
 
 

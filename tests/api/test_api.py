@@ -97,6 +97,19 @@ def test_new_items(run: bd.TrainedRun, dataset: Path, tables: tuple[pd.DataFrame
     assert "new 3" in set(grown.recommend(k=84, exclude="none")["item_id"])
 
 
+def test_another_state_of_a_run(run: bd.TrainedRun) -> None:
+    """At 0 it is AlphaRec's own; written once, then read."""
+    start = bd.load_run(run.folder, interpolation=0.0)
+    assert start.folder == run.folder.with_name(f"{run.folder.name}-at-0")
+    at_zero, metrics = start.metrics, run.metrics
+    np.testing.assert_allclose(at_zero["after"].to_numpy(), metrics["before"].to_numpy(), atol=1e-12)
+    written = (start.folder / "metrics.json").stat().st_mtime_ns
+    assert bd.load_run(run.folder, interpolation=0).folder == start.folder
+    assert (start.folder / "metrics.json").stat().st_mtime_ns == written
+    with pytest.raises(bd.UserError, match="interpolation: 2 is not between 0"):
+        bd.load_run(run.folder, interpolation=2)
+
+
 def test_the_report(run: bd.TrainedRun) -> None:
     page = run.report()
     assert page == run.folder / "report.html" and "genre" in page.read_text()

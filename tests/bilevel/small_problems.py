@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -84,6 +85,7 @@ def small_step(
     eta: float = 0.7,
     train_theta: bool = True,
     train_z: bool = True,
+    levels: Mapping[str, Any] | None = None,
     **settings: Any,
 ) -> tuple[BilevelStep, BatchSampler]:
     """A BilevelStep in one process on 12 users, 10 items, 3 groups, with groups to several or none."""
@@ -108,7 +110,12 @@ def small_step(
         theta_optimizer=make(inner.parameters(), theta_lr) if train_theta else None,
         z_optimizer=make([z], eta) if train_z else None,
         balance=GroupBalance(
-            make_rule(rule), strength=strength, refresh_every=refresh, average=0.0, catalogue_sizes=membership.sizes
+            make_rule(rule),
+            strength=strength,
+            refresh_every=refresh,
+            average=0.0,
+            catalogue_sizes=membership.sizes,
+            **(levels or {}),
         ),
         membership=membership,
         **settings,

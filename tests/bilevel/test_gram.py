@@ -51,6 +51,24 @@ def test_entries_are_the_products_of_the_groups_own_gradients() -> None:
             assert abs(float(gram[i, j]) - dot) < 1e-13 * float(gram.abs().max())
 
 
+def test_across_two_batches_rows_are_the_other_ones_gradients() -> None:
+    """K_ij = g_i(other) . g_j, which says what a step along group i of the other batch does to loss j of this one."""
+    step, sampler = small_step(seed=1)
+    here, other = (step._group_losses(sampler.batch(0, s)) for s in (0, 1))
+    losses, gram = group_gram(here, step.theta, lambda t: t, with_gram=True, across=other)
+    assert gram is not None and float((gram - gram.T).abs().max()) > 1e-3 * float(gram.abs().max())
+    theta = {n: t.detach().requires_grad_() for n, t in step.theta.items()}
+    for i in range(3):
+        g = torch.autograd.grad(other(theta)[i], list(theta.values()))
+        lr = 1e-6
+        ahead, behind = (
+            here({n: t.detach() - sign * lr * d for (n, t), d in zip(theta.items(), g, strict=True)})
+            for sign in (1, -1)
+        )
+        torch.testing.assert_close((behind - ahead) / (2 * lr), gram[i], rtol=1e-6, atol=1e-8)
+    torch.testing.assert_close(losses, here(step.theta).detach())
+
+
 def test_gradients_are_summed_before_they_are_multiplied() -> None:
     """Two places with half of the batch each. The mean of their own Gram matrices is another matrix."""
     half = (torch.arange(25) < 12).double()

@@ -10,6 +10,7 @@ import torch
 from small_problems import relative, small_step, unrolled
 from torch import Tensor
 
+from bifair_dist.bilevel.gram import group_gram
 from bifair_dist.bilevel.membership import Membership
 from bifair_dist.bilevel.step import BilevelStep
 from bifair_dist.model.batch import Batch
@@ -36,6 +37,37 @@ def test_coefficients_give_the_fair_loss(strength: float) -> None:
     found = step.loss(step.model, batch, step.coefficients(batch))(step.theta, step.z)
     expected = fair_loss(step, batch, weights, strength, step.theta, step.z)
     assert relative(found, expected) < 1e-13
+
+
+def test_tables_side_by_side_have_the_pairs_of_each() -> None:
+    """Items in two tables and users in one: an example is in the groups of each, numbered one after the other."""
+    step, sampler = small_step()
+    batch = sampler.batch(0, 0)
+    assert step.membership is not None
+    one = step.membership
+    two = Membership.of("item", torch.tensor([0, 3, 9]), torch.tensor([1, 0, 1]), 10, 2)
+    three = Membership.of("user", torch.arange(12), torch.arange(12) % 2, 12, 2)
+    joined = Membership.side_by_side([one, two, three])
+    expected = [
+        (e, first + g)
+        for first, table in ((0, one), (3, two), (5, three))
+        for e, g in zip(*(t.tolist() for t in table.pairs(batch, 4, 20)), strict=True)
+    ]
+    found = list(zip(*(t.tolist() for t in joined.pairs(batch, 4, 20)), strict=True))
+    assert sorted(found) == sorted(expected) and len({g for _, g in found}) == 7
+    assert joined.sizes.tolist() == [*one.sizes.tolist(), 1, 2, 6, 6]
+    assert Membership.side_by_side([one]) is one
+
+
+def test_meta_takes_the_rows_from_the_inner_batch_and_the_losses_from_the_outer_one() -> None:
+    step, sampler = small_step(rule="meta", weighs_outer=True)
+    batch, other = sampler.batch(0, 0), sampler.batch(0, 1)
+    inner, outer = step._group_losses(batch), step._group_losses(other)
+    expected, _ = group_gram(outer, step.theta, lambda t: t, with_gram=False)
+    _, gram = group_gram(outer, step.theta, lambda t: t, with_gram=True, across=inner)
+    record = step(0, batch, lambda: other)
+    assert record.gram is not None and gram is not None and record.group_losses is not None
+    assert relative(record.gram, gram) < 1e-13 and relative(record.group_losses, expected) < 1e-13
 
 
 def test_a_batch_with_no_group_at_all_has_the_plain_loss() -> None:

@@ -85,6 +85,13 @@ def test_the_objective_decides_as_the_choice_does(base: Figures, candidate: Figu
     assert objective(base, base, budget) == 1 and choose(base, [base], budget) is None
 
 
+def test_of_several_tables_the_one_that_gained_least_counts() -> None:
+    base = Figures(0.5, 0.4, (1.0, 0.5))
+    one_sided, both = Figures(0.5, 0.4, (0.3, 0.51)), Figures(0.5, 0.4, (0.9, 0.45))
+    assert objective(base, one_sided, 0.01) == pytest.approx(1.02) and objective(base, both, 0.01) == pytest.approx(0.9)
+    assert choose(base, [one_sided, both], 0.01) == 1 and choose(base, [one_sided], 0.01) is None
+
+
 @pytest.mark.parametrize("broken", [math.nan, math.inf])
 @pytest.mark.parametrize("field", ["recall", "ndcg", "cvs"])
 def test_a_candidate_with_a_figure_that_is_none_is_never_chosen(field: str, broken: float) -> None:

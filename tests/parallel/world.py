@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bifair_dist.bilevel.membership import Membership
+from bifair_dist.bilevel.penalty import Penalty
 from bifair_dist.bilevel.step import BilevelStep, Places
 from bifair_dist.bilevel.weights.balance import GroupBalance
 from bifair_dist.bilevel.weights.registry import make_rule
@@ -35,7 +36,7 @@ from bifair_dist.parallel.layout import Sharded
 from bifair_dist.parallel.places import InnerLoss, Workers
 from bifair_dist.parallel.sampler import BatchSampler
 
-STEPS, FIRST, K, RATE = 5, 2, 6, 1e-2
+STEPS, FIRST, K, RATE, USER_GROUPS = 5, 2, 6, 1e-2, 3
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
 
 
@@ -59,21 +60,28 @@ class Case:
     k: int = 7
     projector: str = "mlp"
     users: Literal["follow", "frozen"] = "follow"
-    groups: Literal["item", "user", "multi"] = "item"
+    groups: Literal["item", "user", "multi", "both"] = "item"  # both: a table of items and one of users, side by side
     n_groups: int = 4
     rule: str = "entropy"
     strength: float = 0.4
     refresh: int = 2
     average: float = 0.3
     method: str = "finite_difference"
+    unroll: str = "sgd"
     xi: float = 0.1
     eps: float = 0.05
     inner_steps: int = 1
     outer: Literal["same", "next", "other"] = "same"
+    weighs_outer: bool = False
     train_theta: bool = True
     train_z: bool = True
     ids: Literal["", "bpr", "info_nce"] = ""  # id embeddings in Z's place, on this loss
     layers: int = 2
+
+    @property
+    def balanced_groups(self) -> int:
+        """Groups of all balanced tables."""
+        return self.n_groups + USER_GROUPS * (self.groups == "both")
 
     @property
     def n_rows(self) -> int:
@@ -90,14 +98,19 @@ CASES: dict[str, Case] = {
     "negatives per example": Case(shared=False),
     "several groups or none": Case(groups="multi"),
     "user groups": Case(groups="user", rule="group_dro"),
+    "groups of items and of users": Case(groups="both"),
     "frozen users": Case(users="frozen"),
     "frozen users, wide hidden layer": Case(users="frozen", d=5, h=13, shared=False),
     "exact": Case(method="exact"),
     "exact, pool before the first layer": Case(method="exact", d=5, h=13, rule="mgda"),
     "exact, frozen users": Case(method="exact", users="frozen"),
+    "penalty": Case(method="penalty", outer="other"),
+    "penalty, frozen users, pool before the first layer": Case(method="penalty", users="frozen", d=5, h=13),
+    "unrolled Adam": Case(unroll="adam", outer="next"),
     "two inner steps": Case(inner_steps=2, refresh=1),
     "outer data: the next batch": Case(outer="next"),
     "outer data: pairs of its own": Case(outer="other", groups="multi", rule="entropy_mgda"),
+    "meta, on both levels' pairs": Case(outer="other", rule="meta", weighs_outer=True),
     "first order": Case(xi=0.0, rule="uniform"),
     "plain loss": Case(strength=0.0),
     "theta only": Case(train_z=False, rule="reweight"),
@@ -216,6 +229,10 @@ def run_case(
     entity: Literal["item", "user"] = "user" if case.groups == "user" else "item"
     n_entities = case.n_users if entity == "user" else case.n_items
     membership = Membership.of(entity, data.entity_index, data.group_index, n_entities, case.n_groups)
+    if case.groups == "both":
+        users = torch.arange(case.n_users)
+        of_users = Membership.of("user", users, users % USER_GROUPS, case.n_users, USER_GROUPS)
+        membership = Membership.side_by_side([membership, of_users])
     step = BilevelStep(
         model=model,
         outer_model=model,
@@ -233,9 +250,12 @@ def run_case(
         ),
         membership=membership,
         method=case.method,
+        unroll=case.unroll,
         xi=case.xi,
         eps=case.eps,
         inner_steps=case.inner_steps,
+        weighs_outer=case.weighs_outer,
+        penalty=Penalty(theta, 3.0, torch.optim.Adam, RATE) if case.method == "penalty" else None,
     )
     steps = []
     for count in range(STEPS):

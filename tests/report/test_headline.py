@@ -34,6 +34,17 @@ BEFORE = of(0.2, {"A": 0.05, "B": 0.3, "C": 0.2, "D": None}, 0.5)
 AFTER = of(0.198, {"A": 0.08, "B": 0.24, "C": 0.2, "D": None}, 0.4)
 
 
+def test_every_balanced_table_has_its_sentence() -> None:
+    before, after = of(0.2, {"A": 0.05, "B": 0.3}, 0.5), of(0.2, {"A": 0.08, "B": 0.24}, 0.4)
+    for figures, cv in ((before, 0.9), (after, 1.2)):
+        figures["groups"]["popularity"] = {"utility": {"head": 0.3}, "cv": cv, "min": 0.1}
+    moved = change([-0.1, 0.1], [-0.3, -0.1], A=[0.4, 0.9], B=[-0.3, 0.05])
+    moved["groups"]["popularity"] = {"cv": [0.2, 0.5], "utility": {}}
+    lead, *details = headline({**entry(before, after, moved), "tables": ["genre", "popularity"]})
+    assert lead.startswith("Clear losses: CV of popularity rose by 33 %.")
+    assert any(line.startswith("CV of popularity (lower is fairer): from 0.9000 to 1.2000") for line in details)
+
+
 def test_clear_changes() -> None:
     clear = change([-0.02, -0.001], [-0.3, -0.1], A=[0.4, 0.9], B=[-0.3, -0.05], C=[-0.1, 0.1])
     lead, *details = headline(entry(BEFORE, AFTER, clear))

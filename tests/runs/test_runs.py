@@ -69,8 +69,8 @@ def test_a_run_of_the_first_version_is_read(tmp_path: Path) -> None:
     assert run.metrics.test.recall == 0.3 and run.metrics.test.ndcg != run.metrics.test.ndcg
     (validation,) = run.history
     assert validation.z_drift is None and validation.valid.groups["genre"].exposure is None
-    assert "ndcg@20 -" in evaluation_line(validation.valid, "genre")
-    assert before_after(run.metrics, "genre").splitlines()[1].split() == ["recall@20", "0.3000"]
+    assert "ndcg@20 -" in evaluation_line(validation.valid, ["genre"])
+    assert before_after(run.metrics, ["genre"]).splitlines()[1].split() == ["recall@20", "0.3000"]
 
 
 @pytest.mark.parametrize(

@@ -89,6 +89,21 @@ def test_bifair_moves_both(small: Small, tmp_path: Path, trace: Trace) -> None:
     assert metrics_of(done)["before"]["test"] != metrics_of(done)["test"]
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"bilevel.hypergradient": "penalty"},
+        {"bilevel.hypergradient": "penalty", "model.propagation": "cached"},
+        {"bilevel.unroll": "adam", "balance.rule": "meta"},
+        {"balance.inner": "plain", "balance.outer": "worst", "balance.outer_strength": 0.8},
+    ],
+    ids=lambda changes: ", ".join(str(value) for value in changes.values()),
+)
+def test_bifair_moves_both_in_every_form(changes: dict[str, Any], small: Small, tmp_path: Path, trace: Trace) -> None:
+    train(small, tmp_path, changes)
+    assert trace.moves[-1] == ("bilevel", True, True)
+
+
 def test_separate_moves_one_after_the_other(small: Small, tmp_path: Path, trace: Trace) -> None:
     train(small, tmp_path, {"training.method": "separate", "bilevel.inner_steps": 2})
     assert trace.moves == [("base", True, False), ("fair_theta", True, False), ("fair_z", False, True)]
@@ -146,9 +161,9 @@ def test_weights_follow_the_losses_on_the_pairs_asked_for(
     asked: list[Batch] = []
     refresh = BilevelStep.refresh_weights
 
-    def traced(self: BilevelStep, batch: Batch, record: Any) -> None:
+    def traced(self: BilevelStep, batch: Batch, record: Any, inner: Batch) -> None:
         asked.append(batch)
-        refresh(self, batch, record)
+        refresh(self, batch, record, inner)
 
     monkeypatch.setattr(BilevelStep, "refresh_weights", traced)
     changes = {"training.method": method, "balance.losses": losses, "training.bilevel_epochs": 1}

@@ -27,6 +27,7 @@ CASES: dict[str, dict[str, Any]] = {
     "two inner steps, two folds": {"bilevel.inner_steps": 2, "bilevel.folds": 2},
     "group_dro, frozen users": {"balance.rule": "group_dro", "model.users": "frozen", "training.max_epochs": 1},
     "validation every second epoch": {"training.eval_every": 2, "bilevel.outer_data": "next"},
+    "penalty": {"bilevel.hypergradient": "penalty"},
     "impatient": {"training.patience": 1, "training.max_epochs": 4},
 }
 

@@ -32,6 +32,20 @@ def test_every_rule_returns_a_point_of_the_simplex(name, n, kind, seed):
     assert (w >= 0).all() and w.sum().item() == pytest.approx(1.0, abs=1e-12)
 
 
+def test_meta_raises_whoever_helps_the_worst_served():
+    """Gradients of one group each: log-weights move by s times its part of v. A group that harms all loses weight."""
+    losses, s = np.array([4.0, 3.0, 2.0]), 0.3
+    c = np.exp((losses - 4.0) / losses.std())
+    c /= c.sum()
+    even = weights("meta", losses, np.eye(3), meta_step=s).numpy()
+    expected = np.exp(s * c / c.max())
+    assert even == pytest.approx(expected / expected.sum(), rel=1e-12)
+    gram = np.array([[0.0, 0, 0], [1, 0, 0], [-1, 0, 0]])  # only group 1 helps group 0, and group 2 undoes it
+    found = weights("meta", losses, gram, meta_step=s).numpy()
+    assert found / found[0] == pytest.approx([1, np.exp(s), np.exp(-s)], rel=1e-12)
+    assert weights("meta", losses, np.zeros((3, 3))).numpy() == pytest.approx([1 / 3] * 3)
+
+
 @pytest.mark.parametrize("name", OF_GROUPS)
 def test_output_has_the_dtype_of_the_losses(name):
     losses, gram = problem(0, 4, "independent")

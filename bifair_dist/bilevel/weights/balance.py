@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bifair_dist.bilevel.weights.objectives import objective_weights
 from bifair_dist.bilevel.weights.rule import RuleContext, WeightRule, normalised
 
 Pairs = tuple[Tensor, Tensor]
@@ -48,6 +49,9 @@ class GroupBalance:
         average: float,
         catalogue_sizes: Tensor,
         stream_rate: float = 0.1,
+        inner: str = "fair",
+        outer: str = "fair",
+        outer_strength: float | None = None,
     ) -> None:
         """Set up.
 
@@ -58,7 +62,11 @@ class GroupBalance:
             average: share of the old weights that stays at a recomputation, in [0, 1).
             catalogue_sizes: [G], items (or users) of each group in the whole data set.
             stream_rate: share of the present loss in the running average of a group's losses, in (0, 1].
+            inner: what the inner level minimises: fair or plain (objectives.py).
+            outer: what the outer level minimises: fair, plain, worst or cv.
+            outer_strength: s of the outer level; None: as the inner one's, and adapted with it.
         """
+        self.inner, self.outer, self.outer_strength = inner, outer, outer_strength
         self.rule = rule
         self.strength = strength
         self.refresh_every = refresh_every
@@ -75,6 +83,11 @@ class GroupBalance:
     def needs_gram(self) -> bool:
         """Whether `update` has to be given the Gram matrix."""
         return self.strength > 0 and self.rule.needs_gram
+
+    @property
+    def across(self) -> bool:
+        """Whether the rows of that matrix are the inner level's gradients."""
+        return self.rule.across
 
     @property
     def recent_losses(self) -> list[float | None]:
@@ -141,6 +154,24 @@ class GroupBalance:
         if present.any():
             out[present] = normalised(self.averaged[present])
         return out
+
+    @property
+    def levels_differ(self) -> bool:
+        """Whether the levels minimise different things, apart from their data."""
+        return self.inner != self.outer or self.outer_strength is not None
+
+    def objective(self, present: Tensor, outer: bool) -> tuple[Tensor, float]:
+        """(c float64[G], s) of a level for a step whose batch has the groups `present` (bool[G]); c is 0 for absent."""
+        name = self.outer if outer else self.inner
+        strength = self.outer_strength if outer and self.outer_strength is not None else self.strength
+        weights = self.weights(present)
+        if name == "plain" or name == "fair" or not present.any():
+            return weights, 0.0 if name == "plain" else strength
+        recent = torch.tensor([math.nan if loss is None else loss for loss in self.recent_losses], dtype=torch.float64)
+        present = present.detach().to("cpu", torch.bool)
+        out = torch.zeros_like(weights)
+        out[present] = objective_weights(name, recent[present], weights[present])
+        return out, strength
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run needs."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from bifair_dist.data.balanced import table_names
 from bifair_dist.settings import Settings, setting
 
 
@@ -11,7 +12,10 @@ class BalanceSettings(Settings):
     """Adaptive inter-group balance: weights on the groups' losses, recomputed as training goes."""
 
     group: str = setting(
-        "genre", "group table of the dataset that training balances", unit="name", why="the default dataset has it"
+        "genre",
+        "group table of the dataset that training balances; several: genre,popularity; crossed: genre*popularity",
+        unit="name",
+        why="the default dataset has it",
     )
     rule: str = setting(
         "entropy",
@@ -23,6 +27,25 @@ class BalanceSettings(Settings):
         "mix of the rule's weights with the plain loss: 0 is all accuracy, 1 all fairness",
         unit="share",
         why="where it begins; --balance.adapt moves it to what the accuracy budget allows",
+        ge=0,
+        le=1,
+    )
+    inner: Literal["fair", "plain"] = setting(
+        "fair",
+        "what the inner level minimises: the mix of plain loss and weighted groups, or the plain loss alone",
+        why="the paper's",
+    )
+    outer: Literal["fair", "plain", "worst", "cv"] = setting(
+        "fair",
+        "what the outer level minimises: as the inner one; or the plain loss mixed with a smooth worst group or with "
+        "the CV of the groups' losses",
+        why="the paper's, both levels the same; no study compares the others",
+    )
+    outer_strength: float | None = setting(
+        None,
+        "the outer level's own mix, fixed; none: as --balance.fairness_strength, and adapted with it",
+        unit="share",
+        why="one dial",
         ge=0,
         le=1,
     )
@@ -82,5 +105,5 @@ class BalanceSettings(Settings):
 
     @property
     def tables(self) -> tuple[str, ...]:
-        """The balanced group tables."""
-        return (self.group,)
+        """The balanced group tables, also those of a crossing."""
+        return table_names(self.group)

@@ -33,18 +33,21 @@ class WeightRule(Settings):
     """Weights of the groups' losses in L_fair = sum_k w_k L_k: a component that owns its settings.
 
     A rule keeps no state over steps and knows nothing of absent groups. `source` names the paper. A rule that weighs
-    items instead of groups (`weighs_items`) is asked by `item_weights` and not called.
+    items instead of groups (`weighs_items`) is asked by `item_weights` and not called. `across`: its Gram matrix is of
+    the gradients on the inner level's batch with those on the batch that the losses are of.
     """
 
     name: ClassVar[str]
     source: ClassVar[str]
     needs_gram: ClassVar[bool] = False
+    across: ClassVar[bool] = False
     weighs_items: ClassVar[bool] = False
 
     def __call__(self, losses: Tensor, gram: Tensor | None, context: RuleContext) -> Tensor:
         """Weights [G] on the simplex, in the dtype and on the device of `losses` [G] (each >= 0).
 
-        `gram` [G, G] has K_ij = g_i . g_j of the summed gradients; None unless `needs_gram`.
+        `gram` [G, G] has K_ij = g_i . g_j of the summed gradients, with `across` g_i of the inner level's batch and
+        g_j of the one of the losses; None unless `needs_gram`.
         """
         raise NotImplementedError
 

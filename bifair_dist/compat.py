@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
+import ipaddress
 import os
 import signal
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -32,6 +35,61 @@ def cluster_address_for_children() -> Iterator[None]:
         os.environ.pop("RAY_ADDRESS")
         if before is not None:
             os.environ["RAY_ADDRESS"] = before
+
+
+@contextmanager
+def on_loopback() -> Iterator[None]:
+    """Let a Ray that `ray.init` starts in the block open its ports at 127.0.0.1 only.
+
+    Its node's address decides where it listens. Ray replaces 127.0.0.1, also where it is told it, by the machine's own,
+    and then most parts listen on all interfaces; only where clusters are off, as on macOS, it keeps to loopback.
+    """
+    from ray._private import ray_constants
+
+    before = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
+
+
+def torch_config(**options: Any) -> Any:
+    """Ray Train's `TorchConfig`. Where the node is at a loopback address, what torch opens is on loopback, too.
+
+    Otherwise its store, by which workers find each other, listens on all interfaces and asks nobody for a token.
+    """
+    import ray
+    from ray.train.torch import TorchConfig
+    from ray.train.torch.config import _TorchBackend
+
+    class Loopback(_TorchBackend):
+        def on_start(self, worker_group: Any, backend_config: Any) -> None:
+            worker_group.execute(_keep_torch_on_loopback)
+            super().on_start(worker_group, backend_config)
+
+    class LoopbackConfig(TorchConfig):
+        @property
+        def backend_cls(self) -> type[Loopback]:
+            return Loopback
+
+    here = ipaddress.ip_address(ray.util.get_node_ip_address())
+    return (LoopbackConfig if here.is_loopback else TorchConfig)(**options)
+
+
+def _keep_torch_on_loopback() -> None:
+    """In a worker: the interface of gloo and NCCL, and a socket bound to loopback for the store that rank 0 begins."""
+    rendezvous: Any = importlib.import_module("torch.distributed.rendezvous")  # the package has a function of this name
+    for library in ("GLOO", "NCCL"):
+        os.environ.setdefault(f"{library}_SOCKET_IFNAME", "lo")
+    store = rendezvous.TCPStore
+
+    def begin(**named: Any) -> Any:
+        if named["is_master"]:
+            named["master_listen_fd"] = socket.create_server((named["host_name"], named["port"])).detach()
+        return store(**named)
+
+    rendezvous.TCPStore = begin
 
 
 @contextmanager

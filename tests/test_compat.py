@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import os
 import signal
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from bifair_dist.compat import interruptible, own_sigterm, profiler_runs
+from bifair_dist.compat import interruptible, on_loopback, own_sigterm, profiler_runs
 
 
 def test_ray_train_hands_on_the_variables_in_its_set() -> None:
@@ -28,6 +29,21 @@ def test_ray_train_answers_ctrl_c_in_the_main_thread_only() -> None:
     source = inspect.getsource(DataParallelTrainer._initialize_and_run_controller)
     assert "if threading.current_thread() is threading.main_thread():" in source
     assert "_register_sigint_handler" in source
+
+
+def test_ray_keeps_to_loopback_where_clusters_are_off() -> None:
+    from ray._private import ray_constants, services
+
+    assert services.node_ip_address_from_perspective() != "127.0.0.1", "else on_loopback is not needed here"
+    with on_loopback():
+        assert services.get_node_ip_address() == "127.0.0.1"
+    assert ray_constants.ENABLE_RAY_CLUSTER
+
+
+def test_torch_begins_its_store_with_named_arguments() -> None:
+    rendezvous = importlib.import_module("torch.distributed.rendezvous")
+    source = inspect.getsource(rendezvous._create_c10d_store)
+    assert "TCPStore(\n            host_name=" in source and "is_master=start_daemon" in source
 
 
 def test_ray_init_takes_sigterm() -> None:

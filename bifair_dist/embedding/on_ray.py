@@ -20,6 +20,7 @@ from bifair_dist.embedding.settings import EmbedSettings
 from bifair_dist.embedding.staging import Staging, split_failures
 from bifair_dist.errors import Interrupted, UserError
 from bifair_dist.progress import Progress
+from bifair_dist.workers.ray_cluster import connect
 
 SPARE_CPUS = 3
 """CPUs beside the replicas': for reading and writing, and for the actor with which Ray Data leaves out what is done.
@@ -46,7 +47,8 @@ def _embed(settings: EmbedSettings) -> Path:
 
         started_here = not ray.is_initialized()
         if started_here:
-            _start(settings)
+            wanted = settings.replicas * settings.cpus + SPARE_CPUS
+            connect("", max(os.cpu_count() or 1, wanted), {}, without="take --engine sentence-transformers")
         try:
             gpus = _gpus(settings, ray.cluster_resources())
             about = _about(settings, gpus)
@@ -141,17 +143,6 @@ class _Watch:
         self.thread.join()
         self._look()
         self.progress.show(line=True)
-
-
-def _start(settings: EmbedSettings) -> None:
-    import ray
-
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's 15 starves the replicas where anything else runs
-    address = os.environ.get("RAY_ADDRESS") or None
-    wanted = settings.replicas * settings.cpus + SPARE_CPUS
-    local: dict[str, Any] = {} if address else {"num_cpus": max(os.cpu_count() or 1, wanted)}
-    ray.init(address=address or "local", logging_level=logging.ERROR, log_to_driver=False, **local)
 
 
 def _gpus(settings: EmbedSettings, resources: dict[str, float]) -> float:

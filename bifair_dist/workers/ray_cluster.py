@@ -8,16 +8,17 @@ import os
 import socket
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from bifair_dist.compat import own_sigterm
+from bifair_dist.compat import on_loopback, own_sigterm
 from bifair_dist.errors import UserError
 from bifair_dist.workers.settings import ClusterSettings
 
 LONGEST_SOCKET_PATH = 107
 """Bytes of a Unix socket's path on Linux (sun_path less its end)."""
+WITHOUT = "train without Ray: --cluster.launcher inline"
 _SESSION = "ray/session_2026-01-01_00-00-00_000000_0000000/sockets/plasma_store"
 
 
@@ -48,24 +49,26 @@ def start_ray(cluster: ClusterSettings, spare_cpus: int = 0) -> None:
     connect(cluster.address, max(os.cpu_count() or 1, wanted) + spare_cpus, variables)
 
 
-def connect(address: str, cpus: int, variables: Mapping[str, str]) -> None:
+def connect(address: str, cpus: int, variables: Mapping[str, str], without: str = WITHOUT) -> None:
     """Connect to the cluster at `address` (empty: the one that RAY_ADDRESS names), else start a local one.
 
-    `cpus`: what a local one offers. `variables`: environment of the workers.
+    A local one is on loopback and wants a token, which Ray makes. `cpus`: what it offers. `variables`: environment of
+    the workers. `without`: how the program does without Ray, for the error line.
     """
     import ray
 
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_worker_niceness", "0")  # of a Ray begun here: its 15 starves workers where others run
     check_place(address)
+    setting = "cluster.address" if address else "RAY_ADDRESS"
     address = address or os.environ.get("RAY_ADDRESS", "")
     local: dict[str, Any] = {} if address else {"num_cpus": cpus}
-    _check_reachable(address)
+    _check_reachable(setting, address)
     try:
-        with own_sigterm():
+        with own_sigterm(), nullcontext() if address else on_loopback():
             ray.init(
                 address=address or "local",
-                runtime_env={"env_vars": dict(variables)},
+                runtime_env={"env_vars": dict(variables)} if variables else None,
                 logging_level=logging.ERROR,
                 log_to_driver=False,  # the driver shows the workers' log itself
                 **local,
@@ -73,10 +76,9 @@ def connect(address: str, cpus: int, variables: Mapping[str, str]) -> None:
     except Exception as error:  # also a bare Exception, where a node did not start in time
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         if address:
-            raise UserError(f"cluster.address: no Ray cluster at {address!r} ({reason})") from None
+            raise UserError(f"{setting}: no Ray cluster at {address!r} ({reason})") from None
         raise UserError(
-            f"Ray did not start on this machine: {reason}; is it short of memory, or busy? Try again, or train "
-            "without Ray: --cluster.launcher inline"
+            f"Ray did not start on this machine: {reason}; is it short of memory, or busy? Try again, or {without}"
         ) from None
 
 
@@ -97,7 +99,7 @@ def check_place(address: str) -> None:
         )
 
 
-def _check_reachable(address: str) -> None:
+def _check_reachable(setting: str, address: str) -> None:
     """Ray itself tries for minutes, with pages of warnings, before it gives up on an address where nothing listens."""
     host, _, port = address.rpartition("://")[2].rstrip("/").rpartition(":")
     if not host or not port.isdecimal():
@@ -105,7 +107,7 @@ def _check_reachable(address: str) -> None:
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
     except (OSError, OverflowError) as error:
-        raise UserError(f"cluster.address: no Ray cluster answers at {address} ({error})") from None
+        raise UserError(f"{setting}: no Ray cluster answers at {address} ({error})") from None
 
 
 def gpus_each(cluster: ClusterSettings, resources: Mapping[str, float]) -> float:

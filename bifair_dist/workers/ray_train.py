@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 
 import torch.distributed as dist
 
-from bifair_dist.compat import cluster_address_for_children, interruptible
+from bifair_dist.compat import cluster_address_for_children, interruptible, torch_config
 from bifair_dist.errors import UserError
 from bifair_dist.workers.follow import Follow
 from bifair_dist.workers.ray_cluster import check_resources, gpus_each, ray_for
@@ -41,7 +41,7 @@ def run_on_ray(body: Callable[[Worker], T], cluster: ClusterSettings, options: F
     """Run `body` on `cluster.workers` Ray Train workers; the first one's result. Raises `UserError`."""
     import ray
     from ray.train import FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchConfig, TorchTrainer
+    from ray.train.torch import TorchTrainer
 
     # A worker that reports waits until the controller has looked after it, every 2 s by default: as long as epochs
     # of small data take.
@@ -68,7 +68,7 @@ def run_on_ray(body: Callable[[Worker], T], cluster: ClusterSettings, options: F
                 use_gpu=gpus > 0,
                 resources_per_worker={"CPU": cluster.cpus_per_worker, **({"GPU": gpus} if gpus else {})},
             ),
-            torch_config=TorchConfig(backend="nccl" if gpus else "gloo", timeout_s=int(cluster.timeout)),
+            torch_config=torch_config(backend="nccl" if gpus else "gloo", timeout_s=int(cluster.timeout)),
             run_config=RunConfig(
                 name=options.name,
                 storage_path=str(storage),

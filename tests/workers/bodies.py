@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
+from sockets import listening
 
 from bifair_dist.errors import UserError
 from bifair_dist.workers.run import run_workers
@@ -24,6 +25,14 @@ def sums(start: int, worker: Worker) -> tuple[int, int, bool]:
     dist.all_reduce(total, group=worker.group)
     dist.all_reduce(torch.zeros(1), group=worker.inner_group)
     return int(total[0]), int(total[1]), worker.is_first
+
+
+def listens(root: int, worker: Worker) -> set[str]:
+    """Addresses at which process `root` and all those below it listen, while the workers talk to each other."""
+    dist.all_reduce(torch.zeros(1), group=worker.group)
+    found = listening(root)
+    dist.barrier(group=worker.group)
+    return found
 
 
 def refuses(worker: Worker) -> None:

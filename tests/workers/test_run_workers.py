@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from bodies import refuses, sums
+from bodies import listens, refuses, sums
 
 from bifair_dist.errors import UserError
 from bifair_dist.workers.run import launcher_of, run_workers
@@ -21,9 +21,9 @@ INLINE, RAY = ClusterSettings(launcher="inline"), ClusterSettings(launcher="ray"
 
 @pytest.fixture(scope="module", autouse=True)
 def importable() -> None:
-    """New processes find `bodies`."""
+    """New processes find `bodies` and what it uses."""
     there = os.environ.get("PYTHONPATH", "")
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), str(ROOT), there])
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), str(ROOT / "tests"), str(ROOT), there])
 
 
 def test_one_worker_alone_runs_in_this_process_unless_asked_otherwise() -> None:
@@ -39,6 +39,11 @@ def test_processes_work_together_and_the_first_ones_result_comes_back(workers: i
 
 def test_ray_does_the_same() -> None:
     assert run_workers(partial(sums, 10), RAY) == (2, 21, True)
+
+
+def test_a_local_ray_and_its_workers_listen_on_loopback_only_and_want_a_token() -> None:
+    assert run_workers(partial(listens, os.getpid()), RAY) == {"127.0.0.1"}
+    assert os.environ["RAY_AUTH_MODE"] == "token"
 
 
 @pytest.mark.parametrize("cluster", [INLINE, RAY], ids=["processes", "ray"])

@@ -43,7 +43,8 @@ class Progress:
     """Counts work done and shows it: a bar on a terminal, else a line at most every `every` seconds; a line at the end.
 
     `total` is the work in `unit` (None where unknown: then without share and remaining time). The rate is the mean
-    since the start, less the work already done before it (`done`, for a resumed run).
+    since the start, less the work already done before it (`done`, for a resumed run); what waits for a model to load
+    says when it has (`begin`).
     """
 
     def __init__(
@@ -71,6 +72,10 @@ class Progress:
         """Seconds since the start."""
         return self._clock() - self._start
 
+    def begin(self) -> None:
+        """From here on the rate counts: what took time before, and what came of it, is left out."""
+        self._first, self._start = self.done, self._clock()
+
     def update(self, amount: int = 1, note: str = "") -> None:
         """Add finished work; `note` goes at the end of the line, if one is due."""
         self.done += amount
@@ -89,7 +94,8 @@ class Progress:
             parts[0] += f"/{self.total:,} {self.unit} ({100 * self.done / max(self.total, 1):.0f} %)"
         else:
             parts[0] += f" {self.unit}"
-        parts.append(f"{rate(fresh, elapsed)} {self.unit}/s")
+        if fresh > 0:
+            parts.append(f"{rate(fresh, elapsed)} {self.unit}/s")
         if self.total is not None and fresh > 0:
             parts.append(f"{time_left(fresh, self.total - self._first, elapsed)} left")
         self._print(", ".join(parts + ([note] if note else [])))

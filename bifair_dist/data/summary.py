@@ -19,7 +19,8 @@ def summary(manifest: Mapping[str, Any], seconds: Mapping[str, float]) -> str:
         *(f"  {s:<10}{counts[s]:>12,}   {counts[s] / counts['pairs']:6.1%}" for s in SPLITS),
     ]
     for name, about in manifest["groups"].items():
-        lines.append(f"groups '{name}' ({about['entity']}s)")
+        head = f"groups '{name}'"
+        lines.append(f"{head:<36.36}{about['entity'] + 's':>8}")
         lines += [f"  {label:<34.34}{size:>8,}" for label, size in zip(about["labels"], about["sizes"], strict=True)]
     lines += [f"warning: {line}" for line in manifest.get("warnings", ())]
     lines.append(f"{'seconds':<12}{sum(seconds.values()):>12.1f}")

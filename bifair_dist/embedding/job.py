@@ -108,7 +108,7 @@ def run(job: Job, staging: Staging, one_pass: Callable[[Job, Staging], None], en
 
 
 def _run(job: Job, staging: Staging, one_pass: Callable[[Job, Staging], None], engine: Mapping[str, Any]) -> Path:
-    start = time.monotonic()
+    since = time.time()
     done = len(staging.committed())
     if done:
         print(f"going on in {staging.folder}: {done:,} of {job.rows:,} items are done", flush=True)
@@ -136,7 +136,7 @@ def _run(job: Job, staging: Staging, one_pass: Callable[[Job, Staging], None], e
         raise RuntimeError(f"{job.rows:,} items, but {done:,} are staged and {len(failures):,} failed")
     if len(failures):
         _tell_failures(job, staging, failures)
-    return _complete(job, staging, failures, dict(engine), done - first, time.monotonic() - start)
+    return _complete(job, staging, failures, dict(engine), done - first, since)
 
 
 def embed_here(settings: EmbedSettings, threads: int = 0) -> Path:
@@ -232,8 +232,11 @@ def _tell_failures(job: Job, staging: Staging, failures: pa.Table) -> None:
 
 
 def _complete(
-    job: Job, staging: Staging, failures: pa.Table, engine: dict[str, Any], embedded: int, seconds: float
+    job: Job, staging: Staging, failures: pa.Table, engine: dict[str, Any], embedded: int, since: float
 ) -> Path:
+    """`since`: when this process began, in seconds since 1970. Its rate does not count the start of the model."""
+    seconds = time.time() - since
+    items, at_work = staging.rate(since)
     tokens = truncated = 0
     width = job.model.width
     for path in sorted(staging.staged.glob("*.parquet")):
@@ -263,8 +266,9 @@ def _complete(
         "throughput": {
             "items": embedded,
             "seconds": round(seconds, 1),
-            "items_per_second": round(embedded / seconds, 1) if seconds else None,
-            "tokens_per_second": round(tokens * embedded / job.rows / seconds, 1) if seconds else None,
+            "seconds_at_work": round(at_work, 1),
+            "items_per_second": round(items / at_work, 1) if at_work else None,
+            "tokens_per_second": round(items / at_work * tokens / job.rows, 1) if at_work else None,
         },
     }
     final = staging.folder / "final"
@@ -273,6 +277,8 @@ def _complete(
         assemble(staging.staged, job.items, final, width, s.dtype, s.shard_rows, about)
         if len(failures):
             shutil.copy(staging.folder / "failed.parquet", final / "failed.parquet")
+        if staging.engine_log.is_file() and staging.engine_log.stat().st_size:
+            shutil.copy(staging.engine_log, final)
         os.rename(final, job.output)
     except OSError as error:
         if job.output.exists():

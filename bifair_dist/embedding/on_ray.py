@@ -14,12 +14,13 @@ import pyarrow.parquet as pq
 
 from bifair_dist.embedding import vllm_engine
 from bifair_dist.embedding.items import ROW, dataset_of, unit_ranges
-from bifair_dist.embedding.job import Job, complete_already, make_job, run, version
+from bifair_dist.embedding.job import Job, complete_already, embed_here, make_job, run, version
 from bifair_dist.embedding.sentence_engine import SentenceEngine
 from bifair_dist.embedding.settings import EmbedSettings
 from bifair_dist.embedding.staging import Staging, split_failures
 from bifair_dist.errors import Interrupted, UserError
 from bifair_dist.progress import Progress
+from bifair_dist.workers.raw_lines import raw_lines_to
 from bifair_dist.workers.ray_cluster import connect
 
 SPARE_CPUS = 3
@@ -28,7 +29,10 @@ With fewer, a job that goes on waits for ever."""
 
 
 def embed_catalogue(settings: EmbedSettings) -> Path:
-    """Run the job, or go on with it; the representations folder. Raises `UserError`, `Interrupted` after Ctrl-C."""
+    """Run the job, or go on with it; the representations folder. Raises `UserError`, `Interrupted` after Ctrl-C.
+
+    Where one process is enough (sentence-transformers, one replica, no cluster that is meant), it is done in this one.
+    """
     try:
         return _embed(settings)
     except KeyboardInterrupt:
@@ -38,10 +42,12 @@ def embed_catalogue(settings: EmbedSettings) -> Path:
 def _embed(settings: EmbedSettings) -> Path:
     if settings.engine == "vllm":
         vllm_engine.installed()
+    elif settings.replicas == 1 and settings.gpus is None and not os.environ.get("RAY_ADDRESS"):
+        return embed_here(settings, settings.cpus)
     job = make_job(settings)
     if complete_already(job):
         return job.output
-    with Staging.beside(job.output) as staging:
+    with Staging.beside(job.output) as staging, raw_lines_to(staging.engine_log):
         staging.claim(job.identity())
         import ray
 
@@ -100,7 +106,7 @@ def _one_pass(job: Job, staging: Staging, gpus: float) -> None:
         try:
             dataset.write_parquet(str(staging.staged), mode=ray.data.SaveMode.APPEND)
         except Exception as error:
-            raise _in_one_line(job, error) from error
+            raise _in_one_line(job, error, staging.engine_log) from error
 
 
 def _split(folder: str, table: pa.Table) -> pa.Table:
@@ -113,17 +119,23 @@ class _Watch:
     def __init__(self, job: Job, staging: Staging, done: int) -> None:
         self.folder, self.seen = staging.checkpoint, {p.name for p in staging.checkpoint.glob("*.parquet")}
         self.progress = Progress(f"embedding items with {job.model.name}", job.rows, "items", done=done)
-        self.staged, self.tokens = staging.staged, 0
+        self.staged, self.tokens, self.working = staging.staged, 0, False
         self.stop = threading.Event()
         self.thread = threading.Thread(target=self._run, daemon=True)
 
     def _look(self) -> None:
-        for path in self.folder.glob("*.parquet"):
-            if path.name not in self.seen and ".pending" not in path.name:
-                self.seen.add(path.name)
-                self.tokens += self._tokens(path.stem)
-                seconds = self.progress.seconds
-                self.progress.update(pq.read_metadata(path).num_rows, f"{self.tokens / seconds:,.0f} tokens/s")
+        new = [p for p in self.folder.glob("*.parquet") if p.name not in self.seen and ".pending" not in p.name]
+        self.seen |= {path.name for path in new}
+        rows = sum(pq.read_metadata(path).num_rows for path in new)
+        if not new:
+            return
+        if not self.working:  # the model has started: what it gave first tells nothing of its rate
+            self.working = True
+            self.progress.update(rows)
+            self.progress.begin()
+            return
+        self.tokens += sum(self._tokens(path.stem) for path in new)
+        self.progress.update(rows, f"{self.tokens / self.progress.seconds:,.0f} tokens/s")
 
     def _tokens(self, name: str) -> int:
         """Tokens of the data files that a checkpoint file stands for."""
@@ -173,7 +185,7 @@ def _about(settings: EmbedSettings, gpus: float) -> dict[str, Any]:
     return {"engine": package, "version": number, "ray": version("ray"), "device": "cuda" if gpus else "cpu"}
 
 
-def _in_one_line(job: Job, error: Exception) -> BaseException:
+def _in_one_line(job: Job, error: Exception, log: Path) -> BaseException:
     """A person's line for what a replica died of, where its cause is known; else the failure as it is."""
     cause: BaseException | None = error
     while cause is not None:
@@ -184,4 +196,7 @@ def _in_one_line(job: Job, error: Exception) -> BaseException:
         cause = getattr(cause, "cause", None) or cause.__cause__
     lines = [line.strip() for line in str(error).splitlines() if "Error" in line]
     reason = lines[-1][:300] if lines else type(error).__name__
-    return UserError(f"{job.model.source}: the {job.settings.engine} replicas stopped: {reason}; what is done is kept")
+    return UserError(
+        f"{job.model.source}: the {job.settings.engine} replicas stopped: {reason}; what is done is kept, and the "
+        f"engine's own lines are in {log}"
+    )

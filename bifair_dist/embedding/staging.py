@@ -3,6 +3,7 @@
 staged/*.parquet       finished units: row, item_id, tokens, truncated, vector
 checkpoint/*.parquet   rows that are staged, kept by Ray Data (its pending files mark units that were cut off)
 failed/*.parquet       row, item_id, reason of items that failed in the last pass
+engine.log             lines of Ray and the engine themselves
 job.json               what is embedded how; another job may not go on here
 lock                   held while a job writes here
 """
@@ -55,6 +56,11 @@ class Staging:
     def failed(self) -> Path:
         """Folder of the last pass's failures."""
         return self.folder / "failed"
+
+    @property
+    def engine_log(self) -> Path:
+        """What Ray and the engine wrote past Python."""
+        return self.folder / "engine.log"
 
     def __enter__(self) -> Staging:
         try:
@@ -113,6 +119,17 @@ class Staging:
         for path in self.staged.glob("*.parquet"):
             if not np.isin(pq.read_table(path, columns=[ROW])[ROW].to_numpy(), committed).all():
                 path.unlink()
+
+    def rate(self, since: float) -> tuple[int, float]:
+        """Items staged after the first unit of those staged from `since` (seconds since 1970) on, and their seconds.
+
+        What came before that unit was the start of the model. With one unit: its items, and the seconds up to it.
+        """
+        files = sorted((p.stat().st_mtime, p) for p in self.staged.glob("*.parquet") if p.stat().st_mtime >= since)
+        if len(files) > 1:
+            since, files = files[0][0], files[1:]
+        rows = sum(pq.read_metadata(path).num_rows for _, path in files)
+        return rows, files[-1][0] - since if files else 0.0
 
     def forget_failures(self) -> None:
         """Before a pass: what failed earlier is tried again."""

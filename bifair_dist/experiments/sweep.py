@@ -25,6 +25,7 @@ from bifair_dist.training.inputs import with_data
 from bifair_dist.training.launch import train
 from bifair_dist.training.run_folder import MAY_CHANGE
 from bifair_dist.training.settings import TrainSettings
+from bifair_dist.workers.raw_lines import raw_lines_to
 from bifair_dist.workers.ray_cluster import ray_for
 
 REPLICATES = 500
@@ -46,7 +47,7 @@ def sweep(settings: TuneSettings) -> Path:
     # All runs of a sweep in one place, that of the sweep's own.
     base = override(base, {"tracking.uri": base.tracking.uri or f"sqlite:///{folder.parent / 'mlflow.db'}"})
     try:
-        with ray_for(base.cluster, spare_cpus=1):  # for the trials' own processes
+        with raw_lines_to(folder / "ray.log"), ray_for(base.cluster, spare_cpus=1):  # for the trials' own processes
             name = f"{folder.name}: {Path(base.data.dataset).name}, {base.balance.group}"
             with open_tracker(settings.tracking, folder, name=name) as tracker:
                 tracker.params(flatten(settings.tune))

@@ -18,6 +18,8 @@ def write_lists(settings: RecommendSettings) -> pd.DataFrame:
     run, output = Run.finished_in(settings.run, "run"), Path(settings.output)
     if output.suffix not in (".parquet", ".csv"):
         raise UserError(f"output: {settings.output}: end it in .parquet or .csv")
+    if output.exists() and not settings.overwrite:
+        raise UserError(f"output: {output} is there already; choose another name, or --overwrite yes")
     users, source = _users(settings)
     table = recommender_of(run.folder).recommend(users or None, settings.k, exclude=settings.exclude, source=source)
     try:

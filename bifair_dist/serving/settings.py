@@ -25,6 +25,7 @@ class RecommendSettings(Settings):
         unit="path",
         why="the format by the ending; jobs/evaluate.py reads it",
     )
+    overwrite: bool = setting(False, "replace the output file where there is one", why="it may be another's")
 
 
 class ExportSettings(Settings):

@@ -16,6 +16,7 @@ import torch.distributed as dist
 from bifair_dist.compat import cluster_address_for_children, interruptible, torch_config
 from bifair_dist.errors import UserError
 from bifair_dist.workers.follow import Follow
+from bifair_dist.workers.raw_lines import raw_lines_to
 from bifair_dist.workers.ray_cluster import check_resources, gpus_each, ray_for
 from bifair_dist.workers.settings import ClusterSettings
 from bifair_dist.workers.worker import Worker
@@ -27,7 +28,8 @@ T = TypeVar("T")
 class FitOptions:
     """`storage`: a folder that all machines see, for Ray Train's own state while it runs (None: a temporary one).
 
-    `log`: a file that the first worker writes and the driver prints as it grows. `callbacks`: Ray Train's. `name`: of
+    `log`: a file that the first worker writes and the driver prints as it grows; `ray.log` beside it gets Ray's own
+    lines. `callbacks`: Ray Train's. `name`: of
     this attempt; the state of another one is none of its business.
     """
 
@@ -47,6 +49,8 @@ def run_on_ray(body: Callable[[Worker], T], cluster: ClusterSettings, options: F
     # of small data take.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
     with ExitStack() as held:
+        if options.log is not None:
+            held.enter_context(raw_lines_to(options.log.with_name("ray.log")))
         held.enter_context(ray_for(cluster))
         resources = ray.cluster_resources()
         gpus = gpus_each(cluster, resources)

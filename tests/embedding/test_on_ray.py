@@ -98,12 +98,12 @@ def test_killed_in_the_middle(victim: str, data: Path, decoder: Path, whole: dic
 @pytest.mark.slow
 def test_failed_items_on_ray(decoder: Path, tmp_path: Path) -> None:
     data = catalogue(tmp_path / "data", 24, i5=POISON)
-    done = embed(*arguments(data, tmp_path / "out", decoder, replicas=1, retries=1))
+    done = embed(*arguments(data, tmp_path / "out", decoder, retries=1))
     assert done.returncode == 2 and "Traceback" not in done.stderr
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith("error: 1 of 24 items failed, such as 'i00005'")
     assert "again (1 of 1)" in done.stdout
-    done = embed(*arguments(data, tmp_path / "out", decoder, replicas=1, retries=0, accept_failures=1))
+    done = embed(*arguments(data, tmp_path / "out", decoder, retries=0, accept_failures=1))
     assert done.returncode == 0 and "23 of 24 items are done" in done.stdout
     assert (tmp_path / "out" / "failed.parquet").is_file()
 

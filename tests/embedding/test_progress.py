@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import io
+import os
+from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from bifair_dist.embedding.staging import Staging
 from bifair_dist.progress import Progress, duration
 
 
@@ -46,6 +51,30 @@ def test_resumed_work_does_not_count_in_the_rate() -> None:
     clock.now += 10
     progress.update(100)
     assert out.getvalue() == "work: 900/1,000 rows (90 %), 10 rows/s, 10 s left\n"
+
+
+def test_what_had_to_start_does_not_count_in_the_rate() -> None:
+    clock, out = Clock(), io.StringIO()
+    progress = Progress("work", 1000, "rows", every=1, stream=out, clock=clock)
+    clock.now += 500
+    progress.update(100)
+    progress.begin()
+    clock.now += 10
+    progress.update(100)
+    assert out.getvalue().splitlines()[-1] == "work: 200/1,000 rows (20 %), 10 rows/s, 1 min 20 s left"
+
+
+def test_the_manifests_rate_is_that_of_the_work_after_the_first_unit(tmp_path: Path) -> None:
+    """Three units of 8 items at 70, 72 and 74 s after the start of a process; one of an earlier process before it."""
+    staging = Staging(tmp_path)
+    staging.staged.mkdir()
+    for seconds in (990, 1070, 1072, 1074):
+        path = staging.staged / f"{seconds}.parquet"
+        pq.write_table(pa.table({"row": range(8)}), path)
+        os.utime(path, (seconds, seconds))
+    assert staging.rate(since=1000) == (16, 4.0)
+    assert staging.rate(since=1073) == (8, 1.0)  # one unit alone: with what came before it
+    assert staging.rate(since=1075) == (0, 0.0)
 
 
 def test_unknown_total_quiet_and_failure() -> None:

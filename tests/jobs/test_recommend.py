@@ -71,6 +71,15 @@ def test_bad_input_is_one_line(words: tuple[str, str], told: str, job: Job, done
     assert code == 2 and told in err and len(err.splitlines()) == 1
 
 
+def test_an_output_that_is_there_is_replaced_only_where_told(job: Job, done: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.csv").write_text("precious")
+    words = ("--run", done, "--k", 2, "--output", tmp_path / "mine.csv")
+    code, _, err = job("recommend", *words)
+    assert code == 2 and "mine.csv is there already" in err and (tmp_path / "mine.csv").read_text() == "precious"
+    assert job("recommend", *words, "--overwrite", "yes")[0] == 0
+    assert (tmp_path / "mine.csv").read_text().startswith("user_id,")
+
+
 def test_an_unfinished_run_is_refused(job: Job, done: Path, tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text((done / "config.yaml").read_text())
     code, _, err = job("recommend", "--run", tmp_path)

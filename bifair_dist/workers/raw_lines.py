@@ -1,4 +1,4 @@
-"""What Ray and an engine write past Python goes to a log file: lines for their developers, many of which look like errors."""
+"""What Ray and an engine write past Python goes to a log file: many of these lines look like errors and are none."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 @contextmanager
 def raw_lines_to(path: Path) -> Iterator[None]:
-    """Append standard error of this process, and of those it starts, to `path`; what our Python prints is shown as before.
+    """Append standard error of this process, and of those it starts, to `path`; what our Python prints is still shown.
 
     Does nothing where `sys.stderr` is not the process's own, as inside another such block. No lines leave no file.
     """

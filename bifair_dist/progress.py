@@ -72,8 +72,9 @@ class Progress:
         """Seconds since the start."""
         return self._clock() - self._start
 
-    def begin(self) -> None:
-        """From here on the rate counts: what took time before, and what came of it, is left out."""
+    def begin(self, amount: int = 0) -> None:
+        """From here on the rate counts: the time before, and the `amount` of work that it gave, are left out."""
+        self.done += amount
         self._first, self._start = self.done, self._clock()
 
     def update(self, amount: int = 1, note: str = "") -> None:

@@ -131,8 +131,7 @@ class _Watch:
             return
         if not self.working:  # the model has started: what it gave first tells nothing of its rate
             self.working = True
-            self.progress.update(rows)
-            self.progress.begin()
+            self.progress.begin(rows)
             return
         self.tokens += sum(self._tokens(path.stem) for path in new)
         self.progress.update(rows, f"{self.tokens / self.progress.seconds:,.0f} tokens/s")

@@ -57,11 +57,10 @@ def test_what_had_to_start_does_not_count_in_the_rate() -> None:
     clock, out = Clock(), io.StringIO()
     progress = Progress("work", 1000, "rows", every=1, stream=out, clock=clock)
     clock.now += 500
-    progress.update(100)
-    progress.begin()
+    progress.begin(100)
     clock.now += 10
     progress.update(100)
-    assert out.getvalue().splitlines()[-1] == "work: 200/1,000 rows (20 %), 10 rows/s, 1 min 20 s left"
+    assert out.getvalue().splitlines() == ["work: 200/1,000 rows (20 %), 10 rows/s, 1 min 20 s left"]
 
 
 def test_the_manifests_rate_is_that_of_the_work_after_the_first_unit(tmp_path: Path) -> None:

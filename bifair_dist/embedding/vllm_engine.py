@@ -83,7 +83,6 @@ def add_stage(
     settings: EmbedSettings, model: Model, gpus: float, runtime_env: dict[str, Any]
 ) -> Callable[[Dataset], Dataset]:
     """A function that adds the replicas to a dataset of `Tokens` tables; see `result_table` for what comes out."""
-    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")  # of this process, which imports vLLM and runs nothing
     from ray.data.llm import build_processor, vLLMEngineProcessorConfig
 
     bundle = {"CPU": settings.cpus, "GPU": 1 if settings.tensor_parallel > 1 else gpus}

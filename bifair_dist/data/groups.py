@@ -17,6 +17,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pyarrow as pa
 
 from bifair_dist.data.dataset import GroupTable, Index
@@ -109,6 +110,9 @@ def build_group(
         rest=spec.rest,
         notes=notes,
     )
+    if notes is not None:
+        without = len(column) - len(np.unique(result.entity_index))
+        notes.say(f"groups '{spec.name}': column '{spec.column}'; {without:,} of {len(column):,} {entity}s are in none")
     if not result.labels or result.labels == ("rest",):
         raise UserError(f"--groups {spec.name}: column '{spec.column}' of the {entity}s is empty for every {entity}")
     return result

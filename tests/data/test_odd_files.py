@@ -110,6 +110,21 @@ def test_values_that_may_not_be_meant_are_warned_of(case: str, tmp_path: Path) -
     assert line in warning
 
 
+def test_it_is_told_which_columns_became_what(tmp_path: Path) -> None:
+    items = brands("", "Acme", "Bolt").rename(columns={"title": "Title"})
+    told = manifest(written(tmp_path / "in", items=items), groups=("provider:brand",))["read"]["as"]
+    for line in (
+        "interactions.csv: columns user_id, item_id, rating, timestamp",
+        "items.csv: column 'Title' is read as title",
+        "items.csv: columns item_id, title, brand",
+        "12 of 12 items of the interactions have a row in items.csv",
+        "ratings from 4 to 5; 4 and above count as liked",
+        "timestamps from 2017-07-14 to 2017-07-21",
+        "groups 'provider': column 'brand'; 4 of 12 items are in none",
+    ):
+        assert line in told
+
+
 def test_a_threshold_above_every_rating_names_the_setting(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no pair is rated 4 or more, 1 is the highest; lower --min-rating"):
         manifest(written(tmp_path / "in", PAIRS.assign(rating=1)))

@@ -64,6 +64,7 @@ def read_table(path: Path, wanted: Columns, notes: Notes, layout: Layout = _HEAD
     for part, given in parts:
         with reading(part):
             tables.append(_read_part(part, given, wanted, layout, notes))
+    notes.say(f"{path.name}: columns {', '.join(tables[0].column_names)}")
     if len(tables) == 1:
         return tables[0]
     refuse_two_readings(path, tables, wanted)

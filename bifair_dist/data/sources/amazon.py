@@ -54,6 +54,10 @@ def read_amazon(path: Path, release: Release, notes: Notes) -> RawData:
     for found, what in ((reviews, "review file (NAME.json, .jsonl or .gz)"), (meta, "meta_NAME file")):
         if not found:
             raise UserError(f"{path}: no {what} found; reviews and their meta_ files belong in one folder")
+    notes.say(
+        f"{reviews[0].name}: rating is {release.rating}, timestamp {release.timestamp}; {meta[0].name}: title is title, "
+        f"categories {release.categories}, provider {release.provider}"
+    )
     pairs = pa.concat_tables([_reviews(file, release, notes) for file in reviews])
     items = _items(meta, release, pairs["item_id"], notes)
     return assemble(pairs, items, notes=notes, files=[*reviews, *meta], items_path=meta[0])

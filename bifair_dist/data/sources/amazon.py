@@ -55,7 +55,7 @@ def read_amazon(path: Path, release: Release, notes: Notes) -> RawData:
         if not found:
             raise UserError(f"{path}: no {what} found; reviews and their meta_ files belong in one folder")
     notes.say(
-        f"{reviews[0].name}: rating is {release.rating}, timestamp {release.timestamp}; {meta[0].name}: title is title, "
+        f"{reviews[0].name}: rating is {release.rating}, timestamp {release.timestamp}; {meta[0].name}: title, "
         f"categories {release.categories}, provider {release.provider}"
     )
     pairs = pa.concat_tables([_reviews(file, release, notes) for file in reviews])

@@ -19,21 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sockets import descendants, parents
 
 ROOT = Path(__file__).resolve().parents[2]
 RAY = [sys.executable, "-m", "ray.scripts.scripts"]  # the `ray` of this environment, wherever its folder is
 LOOPBACK = "127.0.0.1"
-# Ray takes the machine's own address in place of loopback's and then listens on all interfaces. So `ray start` is told
-# another one, and what it starts, the jobs too, that clusters are off, as on macOS, where loopback is taken as it is.
-START = f"""
-import os
-from ray._private import services
-from ray.scripts.scripts import main
-services.node_ip_address_from_perspective = lambda *_: "{LOOPBACK}"
-os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
-main()
-"""
 
 
 def free_ports(count: int) -> list[int]:
@@ -110,7 +99,7 @@ def two_nodes() -> Iterator[LocalRay]:
     processes: list[subprocess.Popen[bytes]] = []
     ray = LocalRay(f"http://{LOOPBACK}:{dashboard}", environment, token, home / "ray", processes)
     head = [
-        *("--head", f"--port={gcs}", f"--dashboard-host={LOOPBACK}", f"--dashboard-port={dashboard}"),
+        *("--head", f"--port={gcs}", "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}"),
         *(f"--ray-client-server-port={rest[0]}", f"--temp-dir={ray.sessions}"),
     ]
     try:
@@ -122,16 +111,7 @@ def two_nodes() -> Iterator[LocalRay]:
             agents = ("dashboard-agent-listen-port", "metrics-export-port", "runtime-env-agent-port")
             options = [f"--{name}={port}" for name, port in zip(agents, ports, strict=True)]
             options += ["--num-cpus=4", "--num-gpus=0", "--object-store-memory=100000000", "--disable-usage-stats"]
-            command = [
-                sys.executable,
-                "-c",
-                START,
-                "start",
-                "--block",
-                f"--node-ip-address={LOOPBACK}",
-                *place,
-                *options,
-            ]
+            command = [*RAY, "start", "--block", f"--node-ip-address={LOOPBACK}", *place, *options]
             with (home / f"node{len(processes)}.log").open("w") as log:
                 started = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
             processes.append(started)
@@ -170,6 +150,25 @@ def _end(roots: list[subprocess.Popen[bytes]]) -> None:
             process.wait(5)
         process.kill()
         process.wait()
-    for pid in family & set(parents()):  # those that ended in between are not in the table any more
+    for pid in family & set(_parents()):  # those that ended in between are not in the table any more
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
+
+
+def descendants(pid: int) -> set[int]:
+    """Processes that `pid` started, and those that they started."""
+    parents = _parents()
+    found, new = set[int](), {pid}
+    while new:
+        new = {child for child, parent in parents.items() if parent in new} - found
+        found |= new
+    return found
+
+
+def _parents() -> dict[int, int]:
+    """Parent of every process of this machine."""
+    table = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            table[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
+    return table

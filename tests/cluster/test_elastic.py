@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 from cuts import assert_same, end_of
-from local_ray import LocalRay, two_nodes
+from local_ray import LocalRay, descendants, two_nodes
 from small_runs import Small, command_line, make_small, quick, run
-from sockets import descendants
 
 pytestmark = pytest.mark.slow
 RUN = {

@@ -23,7 +23,7 @@ def raw_lines_to(path: Path) -> Iterator[None]:
 
     Does nothing where `sys.stderr` is not the process's own, as inside another such block. No lines leave no file.
     """
-    if sys.stderr is not sys.__stderr__ or sys.__stderr__ is None:
+    if sys.stderr is None or sys.stderr is not sys.__stderr__:
         yield
         return
     sys.stderr.flush()

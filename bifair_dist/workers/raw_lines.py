@@ -23,10 +23,11 @@ def raw_lines_to(path: Path) -> Iterator[None]:
 
     Does nothing where `sys.stderr` is not the process's own, as inside another such block. No lines leave no file.
     """
-    if sys.stderr is None or sys.stderr is not sys.__stderr__:
+    own = sys.__stderr__
+    if own is None or sys.stderr is not own:
         yield
         return
-    sys.stderr.flush()
+    own.flush()
     terminal = os.dup(2)
     try:
         with (

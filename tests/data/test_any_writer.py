@@ -118,6 +118,8 @@ def by_csv(stem: Path, columns: dict[str, list[Any]], draw: st.DataObject) -> No
                                   {"quoting": csv.QUOTE_NONE, "escapechar": "\\"})  # fmt: skip
     if "escapechar" in quotes and any("\\" in str(cell) for column in columns.values() for cell in column):
         raise ValueError("whether a backslash was written once or twice cannot be seen in the file")
+    if "quotechar" in quotes and any(str(cell).startswith('"') for column in columns.values() for cell in column):
+        raise ValueError("whether a cell in double quotes is quoted or holds them cannot be seen in the file")
     encoding = pick(draw, "utf-8", "utf-8-sig", "utf-16", "cp1252")
     with stem.with_suffix(".csv").open("w", newline="", encoding=encoding) as stream:
         writer = csv.writer(

@@ -55,8 +55,6 @@ def connect(address: str, cpus: int, variables: Mapping[str, str], without: str 
     A local one is on loopback and wants a token, which Ray makes. `cpus`: what it offers. `variables`: environment of
     the workers. `without`: how the program does without Ray, for the error line.
     """
-    import ray
-
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_worker_niceness", "0")  # of a Ray begun here: its 15 starves workers where others run
     check_place(address)
@@ -66,7 +64,7 @@ def connect(address: str, cpus: int, variables: Mapping[str, str], without: str 
     _check_reachable(setting, address)
     try:
         with own_sigterm(), nullcontext() if address else on_loopback():
-            ray.init(
+            _init_patiently(
                 address=address or "local",
                 runtime_env={"env_vars": dict(variables)} if variables else None,
                 logging_level=logging.ERROR,
@@ -80,6 +78,23 @@ def connect(address: str, cpus: int, variables: Mapping[str, str], without: str 
         raise UserError(
             f"Ray did not start on this machine: {reason}; is it short of memory, or busy? Try again, or {without}"
         ) from None
+
+
+def _init_patiently(**arguments: Any) -> None:
+    """`ray.init`, once more where a local node was not up within the 30 s that Ray fixes for it.
+
+    The first start after an installation compiles what it imports, and on a busy machine takes longer than that.
+    """
+    import ray
+
+    try:
+        ray.init(**arguments)
+    except Exception as error:
+        if "timed out during startup" not in str(error):
+            raise
+        print("Ray did not start within 30 s; trying once more", flush=True)
+        ray.shutdown()
+        ray.init(**arguments)
 
 
 def check_place(address: str) -> None:

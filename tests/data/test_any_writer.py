@@ -118,8 +118,9 @@ def by_csv(stem: Path, columns: dict[str, list[Any]], draw: st.DataObject) -> No
                                   {"quoting": csv.QUOTE_NONE, "escapechar": "\\"})  # fmt: skip
     if "escapechar" in quotes and any("\\" in str(cell) for column in columns.values() for cell in column):
         raise ValueError("whether a backslash was written once or twice cannot be seen in the file")
-    if "quotechar" in quotes and any(str(cell).startswith('"') for column in columns.values() for cell in column):
-        raise ValueError("whether a cell in double quotes is quoted or holds them cannot be seen in the file")
+    cells = [str(cell) for column in columns.values() for cell in column]
+    if "quotechar" in quotes and any(cell.startswith('"') or '\\"' in cell for cell in cells):
+        raise ValueError("whether double quotes are quotes, escaped ones or text cannot be seen in the file")
     encoding = pick(draw, "utf-8", "utf-8-sig", "utf-16", "cp1252")
     with stem.with_suffix(".csv").open("w", newline="", encoding=encoding) as stream:
         writer = csv.writer(
@@ -156,8 +157,10 @@ def by_pandas_json(stem: Path, columns: dict[str, list[Any]], draw: st.DataObjec
 
 def by_polars_csv(stem: Path, columns: dict[str, list[Any]], draw: st.DataObject) -> None:
     style = pick(draw, "necessary", "always", "non_numeric", "never")
-    if style == "never" and any('"' in str(value) for column in columns.values() for value in column):
-        raise ValueError("whether a quote is text or stands around one cannot be seen in the file")
+    if style == "never" and any({'"', "\\"} & set(str(value)) for column in columns.values() for value in column):
+        raise ValueError(
+            "whether a quote is text or stands around one, and what is escaped, cannot be seen in the file"
+        )
     pl.DataFrame(columns).write_csv(
         stem.with_suffix(".csv"),
         include_bom=pick(draw, False, True),

@@ -52,8 +52,8 @@ def tested(
         runs = Markup(" ").join(link(trial.seed, trial.folder, here) for trial in e.trials)
         front = f"{e.front}/{len(e.tried)}"
         name = _two(e.method, point_text(e.point) if e.point else "")
-        rows.append(("", [name, *numbers, front, f"{e.seconds:.2f}", e.epochs, runs]))
-    head = ["method", *MEASURES.values(), "on the front", "s/epoch", "epochs used", "runs by seed"]
+        rows.append(("", [name, *numbers, f"{e.area:.4f}", front, f"{e.seconds:.2f}", e.epochs, runs]))
+    head = ["method", *MEASURES.values(), "hypervolume", "on the front", "s/epoch", "epochs used", "runs by seed"]
     return Part(title, head, rows, warnings=[e.warning for e in entries if e.warning], figures=figures)
 
 

@@ -59,7 +59,9 @@ def note(study: Study) -> str:
         f"keep {100 * study.keep:g} % of {study.reference}'s, by which each training keeps its state, too; for plain "
         f"losses highest recall. Mean ± standard deviation over seeds, change against {study.reference} with the same "
         "seeds and its paired 95 % bootstrap interval over users; * where that leaves out zero, ** where it also "
-        f"differs among all comparisons of this study (Benjamini-Hochberg, false discovery rate {RATE:g}). On the "
-        "front: of the points tried, those that no point of any method beats in validation recall and CV. Epochs used: "
+        f"differs among all comparisons of this study (Benjamini-Hochberg, false discovery rate {RATE:g}). "
+        "Hypervolume: area that the states between the reference's and the fair end dominate on validation, from 95 % "
+        "of its recall and below its CV, as shares, mean over seeds. On the front: of the points tried, those that no "
+        "point of any method beats in validation recall and CV. Epochs used: "
         "of the most that a phase may have."
     )

@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from bifair_dist.data.dataset import Dataset
+from bifair_dist.evaluation.hypervolume import hypervolume
 from bifair_dist.evaluation.many_comparisons import benjamini_hochberg, p_value
 from bifair_dist.experiments.epochs import epochs_used, epochs_warning
 from bifair_dist.experiments.paired import Replicates, change_interval, mean_replicates
@@ -49,6 +50,7 @@ class Entry:
     against its figures.
 
     `tried`: validation at each point; `front`: how many of them no other method's point beats in recall and CV.
+    `area`: hypervolume of each run's states against the reference's of the same seed, on validation, mean over seeds.
     """
 
     method: str
@@ -60,6 +62,7 @@ class Entry:
     warning: str
     tried: list[Result]
     front: int
+    area: float
 
 
 def entries_of(searches: Sequence[Search], reference: str, dataset: Dataset, replicates: int) -> list[Entry]:
@@ -90,9 +93,16 @@ def entries_of(searches: Sequence[Search], reference: str, dataset: Dataset, rep
                 warning=epochs_warning(search.method, [trial.run for trial in trials]),
                 tried=tried[search.method],
                 front=sum(result.front for result in tried[search.method]),
+                area=statistics.mean(_area(trial, references[trial.seed], group) for trial in trials),
             )
         )
     return entries
+
+
+def _area(trial: Trial, reference: Trial, group: str) -> float:
+    """Hypervolume of the states that the run can be set to."""
+    states, base = trial.states(group), reference.states(group)[-1]
+    return hypervolume([(state.recall, state.cv) for state in states], (base.recall, base.cv))
 
 
 def _values(
@@ -126,13 +136,13 @@ def corrected(tables: Sequence[Sequence[Entry]], reference: str) -> list[list[En
 
 def markdown(title: str, entries: Sequence[Entry], reference: str) -> list[str]:
     """One table as lines of Markdown, and its warnings."""
-    head = ["method", "chosen", "seeds", *MEASURES.values(), "on the front", "s/epoch", "epochs"]
+    head = ["method", "chosen", "seeds", *MEASURES.values(), "hypervolume", "on the front", "s/epoch", "epochs"]
     lines = ["", f"## {title}", "", "| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     for e in entries:
         values = [e.values[key] for key in MEASURES]
         figures = [shown(v) + ("" if e.method == reference else f" ({moved(v, ends=False)})") for v in values]
         about = [e.method, point_text(e.point), str(len(e.trials))]
-        rest = [f"{e.front}/{len(e.tried)}", f"{e.seconds:.2f}", e.epochs]
+        rest = [f"{e.area:.4f}", f"{e.front}/{len(e.tried)}", f"{e.seconds:.2f}", e.epochs]
         lines.append("| " + " | ".join([*about, *figures, *rest]) + " |")
     return [*lines, *(f"\nwarning: {e.warning}" for e in entries if e.warning)]
 

@@ -100,6 +100,16 @@ class Trial:
         """Test figures of the finished run for one group table. Raises `UserError` where it is not tested."""
         return Figures.of(self.run.metrics.test, group)
 
+    def states(self, group: str) -> list[Figures]:
+        """Validation figures of the finished run's states between AlphaRec's and the fair end; else of its own one."""
+        from bifair_dist.training.front_files import FRONT
+
+        front = self.folder / FRONT
+        if not front.is_file():
+            return [Figures.of(self.run.metrics.valid, group)]
+        points = json.loads(front.read_text(encoding="utf-8"))["points"]
+        return [Figures.of(Summary.from_json(point["valid"]), group) for point in points]
+
 
 def leave_reason(folder: Path, reason: str) -> None:
     """Keep why the training of this folder failed."""

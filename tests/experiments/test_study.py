@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pandas as pd
@@ -16,6 +17,7 @@ import yaml
 from small_runs import Small, quick
 
 from bifair_dist.errors import UserError
+from bifair_dist.evaluation.hypervolume import hypervolume
 from bifair_dist.experiments.settings import StudySettings
 from bifair_dist.experiments.study import run_study
 from bifair_dist.settings import load, override
@@ -48,6 +50,18 @@ BIFAIR = {"settings": {"balance.rule": "uniform"}, "grid": {"balance.fairness_st
 WRONG = {"settings": {"training.method": "theta_only", "bilevel.theta_lr": 1e30}}  # its loss is soon not finite
 
 
+def area_of_states(runs: Path, fair: str, seed: int) -> float:
+    """Hypervolume of a run's states on validation against AlphaRec's of the same seed, from the files."""
+
+    def pair(found: dict[str, Any]) -> tuple[float, float]:
+        return found["recall@20"], found["groups"]["genre"]["cv"]
+
+    (base,) = runs.glob(f"shop-AlphaRec-s{seed}-*/metrics.json")
+    points = json.loads((runs / fair / "front.json").read_text())["points"]
+    assert len(points) == 11
+    return hypervolume([pair(point["valid"]) for point in points], pair(json.loads(base.read_text())["valid"]))
+
+
 def test_a_study_from_end_to_end(small: Small, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     settings = study_file(small, tmp_path, BiFair=BIFAIR, Wrong=WRONG)
     with pytest.raises(UserError, match="1 trainings failed"):
@@ -74,7 +88,13 @@ def test_a_study_from_end_to_end(small: Small, tmp_path: Path, capfd: pytest.Cap
     table = (tmp_path / "out" / "tiny" / "tables.md").read_text()
     mean = trials[trials["method"] == "AlphaRec"]["test_recall"].mean()
     assert f"| AlphaRec | - | 2 | {mean:.4f} ± " in table and "| Wrong" not in table
+    chosen = trials[(trials["method"] == "BiFair") & trials["test_cv"].notna()]
+    areas = [area_of_states(runs, str(row.run), int(row.seed)) for row in chosen.itertuples()]
+    head, own, fair = [[c.strip() for c in line.split("|")] for line in table.splitlines() if line.startswith("| ")]
+    column = head.index("hypervolume")
+    assert own[column] == "0.0000" and fair[column] == f"{sum(areas) / 2:.4f}"
     page = (tmp_path / "out" / "tiny" / "report.html").read_text()
+    assert "<th>hypervolume</th>" in page
     assert "BiFair" in page and "<svg" in page and "../runs/shop-BiFair-s4-" in page
     assert "<th>epochs used</th>" in page and "<td>base 1 of 1</td>" in page
     assert "Warning: AlphaRec: the best epoch of phase base (2 of 2 runs) was its last" in page

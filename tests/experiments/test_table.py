@@ -95,7 +95,7 @@ def test_many_comparisons_are_one_family_without_the_reference() -> None:
 
     def entry(method: str, values: list[float]) -> Entry:
         found = {key: Value(0.5, 0.1, 0.1, (0.01, 0.2), one) for key, one in zip(MEASURES, values, strict=True)}
-        return Entry(method, {}, [], found, 1.0, "", "", [], 0)
+        return Entry(method, {}, [], found, 1.0, "", "", [], 0, 0.0)
 
     one = [entry("R", [1.0] * 4), entry("A", p[12:]), entry("B", p[:3] + p[4:5])]
     two = [entry("R", [1.0] * 4), entry("A", p[3:4] + p[5:8]), entry("B", p[8:12])]

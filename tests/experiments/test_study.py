@@ -89,7 +89,10 @@ def test_a_study_from_end_to_end(small: Small, tmp_path: Path, capfd: pytest.Cap
     mean = trials[trials["method"] == "AlphaRec"]["test_recall"].mean()
     assert f"| AlphaRec | - | 2 | {mean:.4f} ± " in table and "| Wrong" not in table
     chosen = trials[(trials["method"] == "BiFair") & trials["test_cv"].notna()]
-    areas = [area_of_states(runs, str(row.run), int(row.seed)) for row in chosen.itertuples()]
+    areas = [
+        area_of_states(runs, str(run), seed)
+        for run, seed in zip(chosen["run"], chosen["seed"].astype(int), strict=True)
+    ]
     head, own, fair = [[c.strip() for c in line.split("|")] for line in table.splitlines() if line.startswith("| ")]
     column = head.index("hypervolume")
     assert own[column] == "0.0000" and fair[column] == f"{sum(areas) / 2:.4f}"

@@ -41,7 +41,7 @@ def cluster_address_for_children() -> Iterator[None]:
 def on_loopback() -> Iterator[None]:
     """Let a Ray that `ray.init` starts in the block open its ports at 127.0.0.1 only.
 
-    Its node's address decides where it listens. Ray replaces 127.0.0.1, also where it is told it, by the machine's own,
+    Its node's address decides where it listens. Ray replaces 127.0.0.1, also where it is given, by the machine's own,
     and then most parts listen on all interfaces; only where clusters are off, as on macOS, it keeps to loopback.
     """
     from ray._private import ray_constants

@@ -1,4 +1,4 @@
-"""Errors that a person caused and can mend, in one line."""
+"""Errors that a user caused and can fix, in one line."""
 
 from __future__ import annotations
 

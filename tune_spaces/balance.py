@@ -1,4 +1,4 @@
-"""How groups are weighted: rule, look-ahead rho, refresh and the accuracy/fairness dial.
+"""How groups are weighted: rule, look-ahead rho, refresh and the strength of fairness.
 
     python jobs/tune.py --tune.space balance --data.dataset DATASET
 
@@ -18,7 +18,7 @@ SPACE = Space(
         "balance.rho": Range(0.3, 0.9),
         # Steps between weights. 1 costs a backward pass a group and step; at 50 they outlive an epoch of small data.
         "balance.refresh": Range(1, 50, log=True),
-        # The dial. 0 is the plain loss; above .7 accuracy fell by tenths in every run so far.
+        # 0 is the plain loss; above .7 accuracy fell by tenths in every run so far.
         "balance.fairness_strength": Range(0.05, 0.7),
     },
     trials=24,

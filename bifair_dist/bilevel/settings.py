@@ -21,7 +21,7 @@ class BilevelSettings(Settings):
         1e-4,
         "outer step: Adam learning rate of Z",
         unit="per step",
-        why="a tenth of the projector's: as fast as the projector Z memorises training pairs (docs/results.md)",
+        why="a tenth of the projector's: as fast as the projector Z memorises training pairs (docs/decisions.md)",
         gt=0,
     )
     theta_lr: float = setting(

@@ -1,4 +1,4 @@
-"""Trainings as processes of this machine, several at a time; one that fails is told and does not stop the others.
+"""Trainings as processes of this machine, several at a time; a failure is reported and does not stop the others.
 
 Started as such a process, `python -m bifair_dist.experiments.local SETTINGS.yaml`, it trains.
 """

@@ -76,7 +76,7 @@ def settings_of(base: TrainSettings, config: dict[str, Any], output: Path, name:
 
 
 def reported(rule: Rule, valid: Summary) -> dict[str, float]:
-    """What Ray Tune is told of a state."""
+    """What is reported to Ray Tune of a state."""
     figures = Figures.of(valid, rule.group)
     return {METRIC: rule.score(valid), "recall": figures.recall, "cv": figures.cv}
 

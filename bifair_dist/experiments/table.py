@@ -126,10 +126,10 @@ def corrected(tables: Sequence[Sequence[Entry]], reference: str) -> list[list[En
     """The same with `remains` filled in: all figures of all methods against the reference are one family."""
     family = [(e, key) for entries in tables for e in entries if e.method != reference for key in MEASURES]
     remains = benjamini_hochberg([e.values[key].p for e, key in family])
-    told = {(id(e), key): kept for (e, key), kept in zip(family, remains, strict=True)}
+    remaining = {(id(e), key): kept for (e, key), kept in zip(family, remains, strict=True)}
 
     def filled(e: Entry) -> Entry:
-        return replace(e, values={k: replace(v, remains=told.get((id(e), k), False)) for k, v in e.values.items()})
+        return replace(e, values={k: replace(v, remains=remaining.get((id(e), k), False)) for k, v in e.values.items()})
 
     return [[filled(e) for e in entries] for entries in tables]
 

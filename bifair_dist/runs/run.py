@@ -230,5 +230,5 @@ def _parsed(parse: Callable[[str], T], text: str, path: Path) -> T:
 
 
 def point_folder(run: Run, interpolation: float) -> Path:
-    """Where another state of a run's front is written unless told: beside the run, named by the state."""
+    """Where another state of a run's front is written by default: beside the run, named by the state."""
     return run.folder.with_name(f"{run.name}-at-{interpolation:g}")

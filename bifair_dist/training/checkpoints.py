@@ -144,7 +144,7 @@ class Checkpoints:
         except OSError as error:
             problem = (
                 f"{self.place}: worker {self.comm.rank} cannot write a checkpoint ({error.strerror or error}); the "
-                f"last good one is {self.last or 'none'}; mend it and run the same command again, it goes on from there"
+                f"last good one is {self.last or 'none'}; fix it and run the same command again, it goes on from there"
             )
         outcomes = self.comm.gather_objects((result, problem))
         for _, problem in outcomes:

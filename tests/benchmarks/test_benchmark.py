@@ -199,7 +199,7 @@ def test_exponents() -> None:
 
 
 def test_the_plan_allocates_nothing() -> None:
-    """A catalogue of a terabyte is planned at once, without torch; what does not fit is told."""
+    """A catalogue of a terabyte is planned at once, without torch; what does not fit is reported."""
     command = [sys.executable, "-X", "importtime", "jobs/benchmark.py", "--plan", "h100", "--scale.items", "1e9",
                "--scale.users", "1e8", "--scale.pairs", "1e10", "--scale.sweeps", "weak"]  # fmt: skip
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)

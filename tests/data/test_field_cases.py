@@ -162,7 +162,7 @@ def test_2014_metadata_read_as_2018_says_what_it_is(cases: Path, tmp_path: Path)
 
 
 def test_recbole_keeps_the_given_split(cases: Path, tmp_path: Path) -> None:
-    """Its users are each in one part only: those of valid and test have no train pair and go, which is told."""
+    """Its users are each in one part only: those of valid and test have no train pair and go, which is reported."""
     dataset, manifest = prepared(cases, tmp_path / "out", "r_benchmark", "recbole")
     assert manifest["options"]["split"] == "given" and "no pair in valid and test" in told(manifest)
     with (cases / "r_benchmark" / "x.train.inter").open() as stream:

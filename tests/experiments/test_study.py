@@ -1,4 +1,4 @@
-"""A whole study on small data: what is trained, from what, what is told, and that nothing is trained twice."""
+"""A whole study on small data: what is trained, from what, what is printed, and that nothing is trained twice."""
 
 from __future__ import annotations
 

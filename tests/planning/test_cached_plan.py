@@ -1,4 +1,4 @@
-"""The plan of cached propagation: its memory against a worker's peak, what grows with the catalogue, what is told."""
+"""The plan of cached propagation: its memory against a worker's peak, what grows with the catalogue, and the text."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@
 
 not sum_k ((1 - s) erm_k + s w_k) L_k. For groups that partition the items the two are equal, because sum_k (n_k / B)
 L_k is the plain mean. With items in several groups or in none they differ, and only the first is exactly the plain
-loss at s = 0, so that the dial's zero is the baseline whatever the group table.
+loss at s = 0, that of the baseline, whatever the group table.
 
 Per positive: L_fair = sum_i a_i l_i with a_i = (1 - s) / B + s sum_{k in groups(i)} w_k / n_k. Counts and B are those
 of the global batch, so partial sums over ranks add up to L_fair and no rank scales by the number of workers.

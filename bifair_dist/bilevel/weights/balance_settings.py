@@ -45,7 +45,7 @@ class BalanceSettings(Settings):
         None,
         "the outer level's own mix, fixed; none: as --balance.fairness_strength, and adapted with it",
         unit="share",
-        why="one dial",
+        why="one setting for both",
         ge=0,
         le=1,
     )
@@ -54,7 +54,7 @@ class BalanceSettings(Settings):
         "how fast the strength follows the accuracy budget: at each validation its log-odds rise by this times the "
         "share of Recall and NDCG that is left of the budget, and fall where it is overdrawn; 0: fixed",
         unit="log-odds per share",
-        why="the strength that a catalogue bears differs by its size and groups; 1 % to spare adds a tenth",
+        why="the best strength differs by a catalogue's size and groups; 1 % to spare adds a tenth",
         ge=0,
     )
     losses: Literal["outer", "inner"] = setting(

@@ -62,7 +62,7 @@ def measure(
         found["refresh_seconds"] = _refresh_seconds(step, comm, wait)
     found |= _steps(kinds, settings.scale.steps, step, sampler, comm, device)
     hardware = of_device(torch.cuda.get_device_name(device) if on_gpu else "cpu")
-    if hardware is not None:  # what `jobs/train.py --plan` estimates
+    if hardware is not None:  # what `jobs/train.py plan` estimates
         seconds = step_seconds(work_of_case(settings, case), next(iter(kinds.values())), hardware)
         found["planned_seconds"] = sum(seconds.values())
     found["peak_bytes"] = torch.cuda.max_memory_allocated(device) if on_gpu else memory("VmHWM")

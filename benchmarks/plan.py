@@ -1,4 +1,4 @@
-"""`jobs/benchmark.py --plan`: what would run, its memory and its estimated time. Nothing is allocated or started."""
+"""`jobs/benchmark.py plan`: what would run, its memory and its estimated time. Nothing is allocated or started."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from benchmarks.bounds import planned_memory, work_of_case
 from benchmarks.cases import Case, sweeps
 from benchmarks.settings import BenchmarkSettings
 from bifair_dist.cost.seconds import step_seconds
-from bifair_dist.hardware import PROFILES, Hardware
+from bifair_dist.hardware import Hardware
 from bifair_dist.planning.fit import HEADROOM
 from bifair_dist.progress import duration
 
@@ -16,9 +16,8 @@ START = 5.0
 """Seconds to start a group of workers (measured with launcher inline; Ray Train takes about 20)."""
 
 
-def plan(settings: BenchmarkSettings, hardware: str) -> str:
+def plan(settings: BenchmarkSettings, profile: Hardware) -> str:
     """A line for each case of each sweep, and the whole. Raises `UserError` as `sweeps` does."""
-    profile = PROFILES[hardware]
     wanted = sweeps(settings)
     lines = [f"plan of a benchmark on {profile.name}: {profile.source}", ""]
     head = f"{'sweep':8} {'W':>3} {'N':>11} {'U':>11} {'E':>12} {'d':>6} {'B':>7} {'G':>4} {'method':10} "

@@ -9,7 +9,7 @@ from typing import Any, NoReturn, TypeVar
 
 from pydantic_settings import CliSettingsSource
 
-from bifair_dist.errors import UserError
+from bifair_dist.errors import UserError, known_names
 from bifair_dist.settings import Settings, flatten, known_settings, override, read_yaml, renamed, unknown_setting
 
 S = TypeVar("S", bound=Settings)
@@ -50,6 +50,26 @@ class _Parser(argparse.ArgumentParser):
                 raise UserError(f"{SOURCE}: did not expect {word!r}: settings are written --section.name value")
             raise UserError(unknown_setting(self.settings, word[2:].partition("=")[0], SOURCE))
         raise UserError(f"{SOURCE}: {message.removeprefix('argument ')}")
+
+
+def subcommand(words: Sequence[str], names: Sequence[str], job: str) -> tuple[str, list[str]]:
+    """The subcommand, of which the first name is the one meant where none is given, and the words behind it.
+
+    One that is given as a flag, as in earlier versions, is taken with a note; a bare word behind it comes first then.
+    Raises `UserError` for an unknown subcommand, and for two.
+    """
+    flags = [name for name in names[1:] if f"--{name}" in words]
+    named = [words[0]] if words and not words[0].startswith("-") else []
+    if len(flags) + len(named) > 1:
+        raise UserError(f"{SOURCE}: {' and '.join([*named, *flags])} are two subcommands; give one")
+    if flags:
+        print(f"note: --{flags[0]} is now a subcommand: {job} {flags[0]} ...", file=sys.stderr)
+        at = words.index(f"--{flags[0]}")
+        value = [word for word in words[at + 1 : at + 2] if not word.startswith("-")]
+        return flags[0], [*value, *words[:at], *words[at + 1 + len(value) :]]
+    if named and named[0] not in names:
+        raise UserError(f"{SOURCE}: {named[0]!r} is no subcommand; {known_names(named[0], names)}")
+    return (named[0], list(words[1:])) if named else (names[0], list(words))
 
 
 def parse(

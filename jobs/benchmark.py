@@ -7,7 +7,7 @@
     python jobs/benchmark.py --scale.methods alpharec,bifair --scale.sweeps catalogue      both side by side
     torchrun --nproc-per-node 2 jobs/benchmark.py               the cases of two workers
     ray job submit --working-dir . -- python jobs/benchmark.py --scale.workers 1,2,4,8 --scale.output /shared/benchmark
-    python jobs/benchmark.py --plan h100 --scale.items 1e7      cases, memory, estimated time; runs nothing
+    python jobs/benchmark.py plan h100 --scale.items 1e7        cases, memory, estimated time; runs nothing
     python jobs/benchmark.py --scale.embedded 2000 --embed.engine sentence-transformers        the embedding job too
 
 Strong and weak scaling over workers; growth in items, width, pairs, batch and groups; a step by pass and operation;
@@ -26,20 +26,23 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also runs where the package is not installed
 
 from benchmarks.settings import BenchmarkSettings
-from bifair_dist.command_line import parse
+from bifair_dist.command_line import parse, subcommand
 from bifair_dist.errors import run_job
 from bifair_dist.settings import flatten
 
 
 def main() -> None:
     """Read the settings, measure, write."""
-    words, hardware = profile(sys.argv[1:]) if "--plan" in sys.argv else (sys.argv[1:], "")
-    settings = parse(BenchmarkSettings(), words, __doc__ or "")
-    if hardware:
+    mode, words = subcommand(sys.argv[1:], ("run", "plan"), "jobs/benchmark.py")
+    if mode == "plan":
         from benchmarks.plan import plan
+        from bifair_dist.hardware import find_profile
 
-        print(plan(settings, hardware))
+        named = words[0] if words and not words[0].startswith("-") else ""
+        settings = parse(BenchmarkSettings(), words[1:] if named else words, __doc__ or "")
+        print(plan(settings, find_profile(named or "cpu-2core")))
         return
+    settings = parse(BenchmarkSettings(), words, __doc__ or "")
     from benchmarks.cases import sweeps
     from benchmarks.launch import run_cases
     from benchmarks.reading import reading
@@ -71,17 +74,6 @@ def main() -> None:
     text = markdown(whole)
     (folder / "benchmark.md").write_text(text, encoding="utf-8")
     print(f"\n{text}\nwritten to {folder}", flush=True)
-
-
-def profile(words: list[str]) -> tuple[list[str], str]:
-    """The command line without --plan, and the profile that it names (none: that of a small machine)."""
-    from bifair_dist.hardware import find_profile
-
-    at = words.index("--plan")
-    value = words[at + 1 : at + 2]
-    if not value or value[0].startswith("--"):
-        return words[:at] + words[at + 1 :], "cpu-2core"
-    return words[:at] + words[at + 2 :], find_profile(value[0]).name
 
 
 if __name__ == "__main__":

@@ -22,33 +22,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also runs where the package is not installed
 
-from bifair_dist.command_line import parse
+from bifair_dist.command_line import parse, subcommand
 from bifair_dist.embedding.settings import EmbedSettings, ImportSettings, ProbeSettings, VerifySettings
-from bifair_dist.errors import UserError, known_names, run_job
-
-COMMANDS = ("run", "plan", "verify", "import", "probe")
-
-
-def command_of(words: list[str]) -> tuple[str, list[str]]:
-    """The subcommand and its words; one that is given as a flag, as in earlier versions, is taken with a note.
-
-    Raises `UserError` for an unknown subcommand, and for two.
-    """
-    flags = [command for command in COMMANDS[1:] if f"--{command}" in words]
-    named = [words[0]] if words and not words[0].startswith("-") else []
-    if len(flags) + len(named) > 1:
-        raise UserError(f"command line: {' and '.join([*named, *flags])} are two subcommands; give one")
-    if flags:
-        print(f"note: --{flags[0]} is now a subcommand: jobs/embed.py {flags[0]} ...", file=sys.stderr)
-        return flags[0], [word for word in words if word != f"--{flags[0]}"]
-    if named and named[0] not in COMMANDS:
-        raise UserError(f"command line: {named[0]!r} is no subcommand; {known_names(named[0], COMMANDS)}")
-    return (named[0], words[1:]) if named else ("run", words)
+from bifair_dist.errors import run_job
 
 
 def main() -> None:
     """Find the subcommand, read its settings, run it."""
-    mode, rest = command_of(sys.argv[1:])
+    mode, rest = subcommand(sys.argv[1:], ("run", "plan", "verify", "import", "probe"), "jobs/embed.py")
     about = __doc__ or ""
     if mode == "plan":
         from bifair_dist.embedding.plan import PlanSettings, plan

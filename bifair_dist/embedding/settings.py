@@ -18,7 +18,7 @@ class EmbedSettings(Settings):
     )
     model: str = setting(
         "minilm",
-        "a preset (--plan lists them), a local model folder, or a hub id",
+        "a preset (jobs/embed.py plan lists them), a local model folder, or a hub id",
         unit="name",
         why="its weights come in a package, so nothing is fetched from a hub",
     )

@@ -1,4 +1,4 @@
-"""The plan of a training (`jobs/train.py --plan`): what it will cost, before anything runs."""
+"""The plan of a training (`jobs/train.py plan`): what it will cost, before anything runs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class PlanSettings(Settings):
 
     hardware: Literal["all", "cpu-2core", "a100-80gb", "h100-80gb", "h200"] = setting(
         "all",
-        "what to plan for (docs/planning.md has the figures); `--plan NAME` is short for it",
+        "what to plan for (docs/planning.md has the figures); `plan NAME` is short for it",
         why="a line for each lets you choose",
     )
     items: int = setting(0, "items of the catalogue; 0: those of the dataset", unit="items", ge=0)
@@ -41,6 +41,6 @@ class PlanSettings(Settings):
 
 
 class TrainPlanSettings(TrainSettings):
-    """Settings of `jobs/train.py --plan`: those of the training, and the plan's own."""
+    """Settings of `jobs/train.py plan`: those of the training, and the plan's own."""
 
     plan: PlanSettings = section(PlanSettings)

@@ -21,13 +21,11 @@ GIB = 2**30
 
 
 def named(words: list[str]) -> list[str]:
-    """A command line without `--plan`; `--plan NAME` becomes the setting it is short for, NAME may be cut (`h100`)."""
-    at = words.index("--plan")
-    value = words[at + 1 : at + 2]
-    if not value or value[0].startswith("--"):
-        return words[:at] + words[at + 1 :]
-    meant = [name for name in PROFILES if name.startswith(value[0])]
-    return [*words[:at], "--plan.hardware", meant[0] if len(meant) == 1 else value[0], *words[at + 2 :]]
+    """What stands behind `plan`: a hardware's name at the head becomes its setting; it may be cut (`h100`)."""
+    if not words or words[0].startswith("-"):
+        return words
+    meant = [name for name in PROFILES if name.startswith(words[0])]
+    return ["--plan.hardware", meant[0] if len(meant) == 1 else words[0], *words[1:]]
 
 
 def plan(settings: TrainPlanSettings) -> str:

@@ -200,7 +200,7 @@ def test_exponents() -> None:
 
 def test_the_plan_allocates_nothing() -> None:
     """A catalogue of a terabyte is planned at once, without torch; what does not fit is reported."""
-    command = [sys.executable, "-X", "importtime", "jobs/benchmark.py", "--plan", "h100", "--scale.items", "1e9",
+    command = [sys.executable, "-X", "importtime", "jobs/benchmark.py", "plan", "h100", "--scale.items", "1e9",
                "--scale.users", "1e8", "--scale.pairs", "1e10", "--scale.sweeps", "weak"]  # fmt: skip
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0 and "| torch\n" not in done.stderr
@@ -211,7 +211,7 @@ def test_the_plan_allocates_nothing() -> None:
 
 
 def test_plan_of_unknown_hardware() -> None:
-    command = [sys.executable, "jobs/benchmark.py", "--plan", "abacus"]
+    command = [sys.executable, "jobs/benchmark.py", "plan", "abacus"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode != 0 and done.stderr.startswith("error: plan: no hardware profile is called 'abacus'")
     assert len(done.stderr.splitlines()) == 1

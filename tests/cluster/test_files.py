@@ -15,7 +15,7 @@ import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
 
 from benchmarks.settings import BenchmarkSettings
-from bifair_dist.command_line import parse
+from bifair_dist.command_line import parse, subcommand
 from bifair_dist.errors import UserError
 from bifair_dist.experiments.settings import StudySettings, TuneSettings
 from bifair_dist.planning.settings import TrainPlanSettings
@@ -67,8 +67,9 @@ def check(job: str, arguments: list[str]) -> None:
     if "--help" in arguments:
         return
     words = [word for word in arguments if word != "my.yaml" and word != "--config"]
-    if job == "jobs/train.py" and "--plan" in arguments:
-        parse(TrainPlanSettings(), named_profile(words))
+    mode, rest = subcommand(words, ("run", "plan"), job) if job == "jobs/train.py" else ("run", words)
+    if mode == "plan":
+        parse(TrainPlanSettings(), named_profile(rest))
     elif job in SETTINGS:
         named_first = job == "jobs/serve.py"  # the run may stand before the settings
         parse(SETTINGS[job], words[1:] if named_first and not words[0].startswith("-") else words)

@@ -1,4 +1,4 @@
-"""`jobs/train.py --plan`: what it says, what it reads, and that it touches nothing else."""
+"""`jobs/train.py plan`: what it says, what it reads, and that it touches nothing else."""
 
 from __future__ import annotations
 
@@ -50,19 +50,19 @@ def test_settings_and_profiles_name_the_same() -> None:
 def test_unknown_profile_is_one_line_with_the_nearest() -> None:
     line = r"^command line: plan\.hardware must be 'all', 'cpu-2core', .*, not 'h100-8gb'; did you mean h100-80gb\?$"
     with pytest.raises(UserError, match=line):
-        parse(TrainPlanSettings(), named(["--plan", "h100-8gb"]))
+        parse(TrainPlanSettings(), named(["h100-8gb"]))
     done = subprocess.run(
-        [sys.executable, "jobs/train.py", "--plan", "h100-8gb"], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "jobs/train.py", "plan", "h100-8gb"], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 2 and done.stdout == "" and done.stderr.count("\n") == 1
     assert done.stderr.startswith("error: command line: plan.hardware") and "did you mean h100" in done.stderr
 
 
 def test_the_short_form() -> None:
-    assert named(["--plan"]) == []
-    assert named(["--a", "1", "--plan", "--b", "2"]) == ["--a", "1", "--b", "2"]
-    assert named(["--plan", "h100", "--b", "2"]) == ["--plan.hardware", "h100-80gb", "--b", "2"]
-    assert named(["--plan", "what"]) == ["--plan.hardware", "what"]
+    assert named([]) == []
+    assert named(["--b", "2"]) == ["--b", "2"]
+    assert named(["h100", "--b", "2"]) == ["--plan.hardware", "h100-80gb", "--b", "2"]
+    assert named(["what"]) == ["--plan.hardware", "what"]
 
 
 def test_nothing_is_allocated_or_loaded() -> None:

@@ -1,4 +1,5 @@
-"""What is known of the models of this field before they are loaded. Sources of every figure: docs/models.md.
+"""What is known of the models of this field before they are loaded. Sources of every figure:
+docs/archive/model-sources.md.
 
 `prompt` is what the model's authors put before a *document*: for all but GritLM nothing, their instructions belong to
 queries. Items are embedded once and compared with each other, so both sides are documents here; `item_instruction` is

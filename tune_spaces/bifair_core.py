@@ -12,8 +12,8 @@ SPACE = Space(
     about="eta, xi, eps and T of the bi-level step",
     domains={
         # Adam's step on Z. Rows of unit length: 1e-2 moves an entry by its own size in a few steps, 1e-5 by nothing
-        # within the epochs of a run.
-        "bilevel.eta": Range(1e-4, 3e-3, log=True),
+        # within the epochs of a run. All trials above 2e-3 were the worst (docs/tuning.md).
+        "bilevel.eta": Range(1e-5, 1e-3, log=True),
         # Unroll step. The second-order term is xi times a difference of gradients: at .01 it is four times the
         # first-order term on a trained AlphaRec, at 1e-3 a seventh of it (docs/archive/results-2026-11-24.md).
         "bilevel.xi": Range(1e-5, 1e-2, log=True),

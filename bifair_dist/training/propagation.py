@@ -17,7 +17,8 @@ from bifair_dist.training.settings import TrainSettings
 from bifair_dist.training.work import work_of
 
 WORTH = 3.0
-"""Cached propagation loses a little accuracy and takes 1.5 times the epochs (docs/scale.md); so twice that."""
+"""Cached propagation loses a little accuracy and took 1.5 times the epochs
+(benchmarks/results/cached_quality.md); so twice that."""
 
 
 def serves_cached(settings: TrainSettings) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -227,3 +228,16 @@ def test_the_embedding_job_is_measured(tmp_path: Path) -> None:
     assert found["items"] == 256 and found["seconds"] > found["start_seconds"] > 0
     assert 0 < found["items_per_second"] < 2 * found["bound_items_per_second"]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_whole_epoch_is_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every step of it, two refreshes among them, on two workers; the loss falls."""
+    from benchmarks.epoch import main
+
+    main(["--output", str(tmp_path), "--items", "1200", "--width", "16", "--batch", "256", "--workers", "2"])
+    text = (tmp_path / "epoch.md").read_text()
+    assert text == capsys.readouterr().out[-len(text) - 1 : -1] and "**94 of 94 steps in " in text
+    assert sum(int(row.split("|")[2]) for row in text.splitlines() if row.startswith(("| plain", "| with "))) == 94
+    assert "| with a refresh | 2 |" in text
+    first, last = (float(words) for words in re.findall(r"(\d\.\d{4}) over", text))
+    assert last < first

@@ -25,8 +25,10 @@ from benchmarks.catalogue import synthetic_pairs
 from benchmarks.launch import run_processes
 from benchmarks.problem import make_problem, make_step, random_rows
 from benchmarks.record import memory, record, reset_peak, table, write
+from bifair_dist.model.batch import Batch
 from bifair_dist.parallel.cached_step import CachedStep
 from bifair_dist.parallel.comm import Comm
+from bifair_dist.parallel.sampler import BatchSampler
 from bifair_dist.progress import Progress, duration
 from bifair_dist.settings import override
 from bifair_dist.training.settings import TrainSettings
@@ -51,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def epoch(
     items: int,
     width: int,
-    batch: int,
+    batch_size: int,
     output: Path,
     load: tuple[float, float, float],
     comm: Comm,
@@ -62,7 +64,7 @@ def epoch(
     torch.set_num_threads(1)
     settings = override(
         TrainSettings(),
-        {"model.propagation": "cached", "bilevel.outer_data": "next", "training.batch_size": batch},
+        {"model.propagation": "cached", "bilevel.outer_data": "next", "training.batch_size": batch_size},
     )
     start = time.perf_counter()
     pairs = synthetic_pairs(items // 2, items, 20 * items, settings.training.seed, GROUPS)
@@ -82,10 +84,9 @@ def epoch(
     text = ""
     for count in range(steps):
         at = time.perf_counter()
-        record_of_step = step(
-            count, sampler.batch(0, count).to(device), lambda number=count: sampler.batch(1, number).to(device)
-        )
-        losses.append(float(record_of_step.loss))
+        batch = sampler.batch(0, count).to(device)
+        outer = partial(_outer, sampler, count, device)
+        losses.append(float(step(count, batch, outer).loss))
         refreshed = count % step.interval == 0
         weighed = step.balance is not None and step.balance.due(count)
         kind = "with a refresh" if refreshed else "with new weights" if weighed else "plain"
@@ -93,7 +94,7 @@ def epoch(
         show.update()
         if (count + 1) % max(steps // 10, 1) == 0 or count + 1 == steps:
             peaks = comm.gather_objects(memory("VmHWM"))
-            setting = f"{items:,} items, {items // 2:,} users, {20 * items:,} pairs, d = {width}, B = {batch:,}"
+            setting = f"{items:,} items, {items // 2:,} users, {20 * items:,} pairs, d = {width}, B = {batch_size:,}"
             done, whole = count + 1, time.perf_counter() - begin
             lines = [
                 f"- {setting}, {comm.size} workers of a thread each; set up in {duration(set_up)}",
@@ -114,6 +115,10 @@ def epoch(
                 text = write(output / "epoch.md", "A whole bi-level epoch on cached propagation", about, lines, kinds)
     show.finish()
     return text
+
+
+def _outer(sampler: BatchSampler, number: int, device: torch.device) -> Batch:
+    return sampler.batch(1, number).to(device)
 
 
 if __name__ == "__main__":

@@ -6,18 +6,15 @@ Each measurement stands beside its bound. The largest case has its step by pass 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, select_autoescape
-from markupsafe import Markup
 
 from benchmarks.figures import bars_figure, growth_figure
 from benchmarks.measure import Result
 from benchmarks.parts import OTHER, by
 from benchmarks.record import table
+from bifair_dist.report.page import Part, rendered
 
 TITLE = "Benchmark of training steps"
 KINDS = {"plain": "without new weights", "new_weights": "with new weights"}
@@ -34,17 +31,10 @@ GROWS = {
 }
 """By sweep: the size that grows, and its axis."""
 MIB = 2**20
-
-
-@dataclass(slots=True)
-class Section:
-    """A heading, lines of text, a table and figures (SVG, caption)."""
-
-    title: str
-    text: list[str] = field(default_factory=list)
-    head: Sequence[str] = ()
-    rows: list[Sequence[object]] = field(default_factory=list)
-    figures: list[tuple[Markup, str]] = field(default_factory=list)
+BOUNDS = (
+    "Bounds are made of rates that the same workers reached in the same run: the matrix products at that rate, or the "
+    "bytes at that bandwidth, whichever takes longer, part by part; only what runs from the cache can be faster."
+)
 
 
 def markdown(whole: dict[str, Any]) -> str:
@@ -58,15 +48,15 @@ def markdown(whole: dict[str, Any]) -> str:
 
 def page(whole: dict[str, Any]) -> str:
     """The same as HTML, with figures."""
-    found = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=select_autoescape())
     about = [line.removeprefix("- ") for line in whole["about"]]
-    return found.get_template("page.html").render(title=TITLE, about=about, sections=sections(whole))
+    parts = [Part("", text=[BOUNDS]), *sections(whole)]
+    return rendered("parts.html.jinja", title=TITLE, lead=[], about=about, parts=parts)
 
 
-def sections(whole: dict[str, Any]) -> list[Section]:
+def sections(whole: dict[str, Any]) -> list[Part]:
     """Everything, in order."""
     sweeps: dict[str, list[Result]] = whole["sweeps"]
-    found: list[Section] = []
+    found: list[Part] = []
     for name, results in sweeps.items():
         methods = by_method(results)
         found += [_sweep(name, own, f", {m}" if len(methods) > 1 else "") for m, own in methods.items()]
@@ -104,7 +94,7 @@ def plain(result: Result, what: str = "seconds") -> Any:
     return result.get(f"plain_{what}", result.get(f"new_weights_{what}"))
 
 
-def _sweep(name: str, results: list[Result], of: str) -> Section:
+def _sweep(name: str, results: list[Result], of: str) -> Part:
     """A row for each case; the ratio is to the first."""
     size, axis = GROWS[name]
     columns: dict[str, list[float]] = {
@@ -112,7 +102,7 @@ def _sweep(name: str, results: list[Result], of: str) -> Section:
         "bound": [sum(plain(r, "bound").values()) for r in results],
         "peak memory": [r["peak_bytes"] for r in results],
     }
-    found = Section(f"{name}{of}")
+    found = Part(f"{name}{of}")
     found.head = [
         *SIZES.values(),
         "step, ms",
@@ -153,7 +143,7 @@ def _sweep(name: str, results: list[Result], of: str) -> Section:
 
     def add(title: str, unit: str, caption: str, measured: list[float], bound: list[float], label: str) -> None:
         drawing = growth_figure(f"{title}, {name}{of}", axis, unit, x, measured, bound, label)
-        found.figures.append((Markup(drawing), f"{name}{of}: {caption}."))
+        found.figures.append((drawing, f"{name}{of}: {caption}."))
 
     ms, least = ([1e3 * s for s in columns[c]] for c in ("step", "bound"))
     peak, plan = ([r[key] / MIB for r in results] for key in ("peak_bytes", "memory_plan"))
@@ -164,11 +154,11 @@ def _sweep(name: str, results: list[Result], of: str) -> Section:
     return found
 
 
-def _side_by_side(name: str, methods: dict[str, list[Result]]) -> Section:
+def _side_by_side(name: str, methods: dict[str, list[Result]]) -> Part:
     """A row for each size, a group of columns for each method: seconds of an epoch and memory of a worker."""
     size, axis = GROWS[name]
     base, *others = methods
-    found = Section(f"{name}: methods side by side")
+    found = Part(f"{name}: methods side by side")
     found.head = [*SIZES.values(), f"{base}, s an epoch", "MiB"]
     found.head += [cell for m in others for cell in (f"{m}, s an epoch", f"times {base}", "MiB", f"times {base}")]
     for first, *more in zip(*methods.values(), strict=True):
@@ -189,17 +179,17 @@ def _side_by_side(name: str, methods: dict[str, list[Result]]) -> Section:
         for key, unit, scale in (("epoch_seconds", "s an epoch", 1.0), ("peak_bytes", "MiB of a worker", 2.0**20)):
             y, least = ([r[key] / scale for r in methods[m]] for m in (method, base))
             drawing = growth_figure(f"{unit}, {method} and {base}, {name}", axis, unit, x, y, least, base, method)
-            found.figures.append((Markup(drawing), f"{unit}, {method} and {base}, {name}."))
+            found.figures.append((drawing, f"{unit}, {method} and {base}, {name}."))
     return found
 
 
-def _step(result: Result, kind: str) -> Section:
+def _step(result: Result, kind: str) -> Part:
     """Milliseconds by pass and operation, and each operation against its bound."""
     parts, least = result[f"{kind}_parts"], result[f"{kind}_bound"]
     passes, operations = by(parts, 0), by(parts, 1)
     cell = {(p, o): s for p, o, s in parts}
     whole = sum(passes.values())
-    found = Section(f"A step {KINDS[kind]}, {_largest_sizes(result)}, {1e3 * whole:,.1f} ms; ms by pass and operation")
+    found = Part(f"A step {KINDS[kind]}, {_largest_sizes(result)}, {1e3 * whole:,.1f} ms; ms by pass and operation")
     found.head = ["pass", *operations, "sum", "share"]
     for name, total in passes.items():
         cells = [f"{1e3 * cell[name, o]:.1f}" if (name, o) in cell else "" for o in operations]
@@ -210,12 +200,12 @@ def _step(result: Result, kind: str) -> Section:
     bars = [(n, 1e3 * s, 1e3 * least[n] if n in least else None) for n, s in seconds.items() if s > 0 or n in least]
     bars.sort(key=lambda bar: (bar[2] is None, -bar[1]))
     drawing = bars_figure(f"operations, {KINDS[kind]}", "ms", bars)
-    found.figures = [(Markup(drawing), f"{KINDS[kind]}, by operation; exchange includes waiting for the others.")]
+    found.figures = [(drawing, f"{KINDS[kind]}, by operation; exchange includes waiting for the others.")]
     return found
 
 
-def _bytes(result: Result) -> Section:
-    found = Section(f"Bytes of a step by collective, {_largest_sizes(result)}")
+def _bytes(result: Result) -> Part:
+    found = Part(f"Bytes of a step by collective, {_largest_sizes(result)}")
     kinds = [kind for kind in KINDS if f"{kind}_sent" in result]
     tags = dict.fromkeys(tag for kind in kinds for tag in result[f"{kind}_sent"])
     if not tags:
@@ -227,24 +217,24 @@ def _bytes(result: Result) -> Section:
         found.rows.append([tag, *(f"{mb:,.2f} ({calls})" for mb, calls in sent)])
     bars = [(tag, n / 1e6, plain(result, "formula")[tag] / 1e6) for tag, n in plain(result, "sent").items()]
     drawing = bars_figure("bytes by collective", "MB a step", bars, "formula")
-    found.figures = [(Markup(drawing), "Bytes that a worker sends in a step, counted, against docs/bytes.md.")]
+    found.figures = [(drawing, "Bytes that a worker sends in a step, counted, against docs/bytes.md.")]
     return found
 
 
-def _files(whole: dict[str, Any]) -> list[Section]:
+def _files(whole: dict[str, Any]) -> list[Part]:
     """Reading, starting, embedding, where they were measured."""
     found = []
     if read := whole.get("reading"):
         head = ("", "MB", "s", "its bytes alone, s")
         rows = [(n, f"{r['bytes'] / 1e6:,.1f}", f"{r['seconds']:.3f}", f"{r['bound']:.3f}") for n, r in read.items()]
-        found.append(Section("Reading, smallest case", [], head, list(rows)))
+        found.append(Part("Reading, smallest case", [], head, list(rows)))
     results = [r for sweep in whole["sweeps"].values() for r in sweep]
     if starts := {r["case"]["workers"]: r["start_seconds"] for r in results if r["start_seconds"]}:
         workers: list[Sequence[object]] = [(w, f"{s:.1f}") for w, s in sorted(starts.items())]
-        found.append(Section("From launch to work", [], ("workers", "s"), workers))
+        found.append(Part("From launch to work", [], ("workers", "s"), workers))
     if job := whole.get("embedding"):
         numbers = [(name.replace("_", " "), f"{v:,.1f}") for name, v in job.items() if not isinstance(v, str)]
-        found.append(Section(f"Embedding job, {job['model']} on {job['engine']}", [], ("", ""), list(numbers)))
+        found.append(Part(f"Embedding job, {job['model']} on {job['engine']}", [], ("", ""), list(numbers)))
     return found
 
 

@@ -9,10 +9,11 @@ from bifair_dist.data.dataset import Dataset
 from bifair_dist.evaluation.many_comparisons import RATE
 from bifair_dist.experiments import plots
 from bifair_dist.experiments.definition import Study
-from bifair_dist.experiments.page import Part, tested, write
+from bifair_dist.experiments.page import tested
 from bifair_dist.experiments.search import Search
 from bifair_dist.experiments.table import Entry, corrected, entries_of, markdown, write_study_trials
 from bifair_dist.experiments.trial import file_name
+from bifair_dist.report.page import Part, write_page
 from bifair_dist.report.svg import write_svg
 
 POINTS = "Validation, first seed: all points; lines join a method's front. Best: below right."
@@ -38,18 +39,19 @@ def tell(
     write_study_trials(folder / "trials.parquet", searches)
     text = "\n".join([*lines, "", note(study)]) + "\n"
     (folder / "tables.md").write_text(text, encoding="utf-8")
-    write(folder / "report.html", f"Study: {study.name}", [study.about, note(study)], parts)
+    title, lead = f"Study: {study.name}", [study.about, note(study)]
+    write_page(folder / "report.html", "parts.html.jinja", title=title, lead=lead, parts=parts)
     print(f"\n{text}\neverything is in {folder}: report.html, tables.md, trials.parquet, figures", flush=True)
 
 
 def _part(study: Study, data: str, group: str, entries: Sequence[Entry], folder: Path) -> Part:
-    figures = []
+    part = tested(f"{data}, {group}", entries, study.reference, folder)
     if len(entries) <= len(plots.marks(entries, study.reference)):
         for split, draw, caption in DRAWINGS:
             picture = draw(f"{data}, {group}: {split}", entries, study.reference, group)
-            figures.append((picture, caption))
+            part.figures.append((picture, caption))
             write_svg(folder / "figures" / f"{file_name(f'{data}-{group}')}-{split}.svg", picture)
-    return tested(f"{data}, {group}", entries, study.reference, folder, figures=figures)
+    return part
 
 
 def note(study: Study) -> str:

@@ -8,13 +8,13 @@ from pathlib import Path
 from bifair_dist.experiments import plots
 from bifair_dist.experiments.epochs import epochs_used, epochs_warning
 from bifair_dist.experiments.importance import importance
-from bifair_dist.experiments.page import Part, Row, link, tested, write
+from bifair_dist.experiments.page import tested
 from bifair_dist.experiments.search import Search
 from bifair_dist.experiments.selection import Result
 from bifair_dist.experiments.space import Space
 from bifair_dist.experiments.table import Entry, point_text
 from bifair_dist.experiments.trial import Figures, Trial
-from bifair_dist.report.page import value
+from bifair_dist.report.page import Part, value, write_page
 from bifair_dist.runs.text import change
 
 
@@ -44,10 +44,10 @@ def write_sweep_page(
     if entries:
         seeds = f"Test, once for each of {len(entries[0].trials)} seeds"
         parts.append(tested(seeds, entries, "AlphaRec", path.parent))
-    parts.append(Part("Validation", figures=_figures(space, search, results, known, best)))
-    parts.append(_trials(space, results, path))
-    failed = [f"{r.name}: {r.reason}" for r in results if r.status == "failed"]
-    write(path, f"{space.name}: sweep", lead, [*parts, *([Part("Failed", lines=failed)] if failed else [])])
+    parts += [Part("Validation", figures=_figures(space, search, results, known, best)), _trials(space, results)]
+    if failed := [f"{r.name}: {r.reason}" for r in results if r.status == "failed"]:
+        parts.append(Part("Failed", small=failed))
+    write_page(path, "parts.html.jinja", title=f"{space.name}: sweep", lead=lead, parts=parts)
 
 
 def _counts(results: Sequence[Result]) -> str:
@@ -89,15 +89,14 @@ def _figures(
     return found
 
 
-def _trials(space: Space, results: Sequence[Result], path: Path) -> Part:
+def _trials(space: Space, results: Sequence[Result]) -> Part:
     keys = list(space.domains)
-    head = ["trial", "status", "validations", "recall", "NDCG", "CV", "MIN", "J", *keys, "seed"]
-    rows: list[Row] = []
-    for r in sorted(results, key=lambda r: r.objective):
-        name = link(r.name, path.parent / "trials" / r.name, path.parent)
-        f, front = r.figures, ", front" if r.front else ""
-        figures = map(value, (f.recall, f.ndcg, f.cv, f.minimum, r.objective))
-        kind = "failed" if r.status == "failed" else "front" if r.front else ""
-        settings = [value(r.point.get(key)) for key in keys]
-        rows.append((kind, [name, r.status + front, r.validations, *figures, *settings, r.seed]))
-    return Part("All trials", head, rows)
+    ranked = sorted(results, key=lambda r: r.objective)
+    part = Part("All trials", kinds=["failed" if r.status == "failed" else "front" if r.front else "" for r in ranked])
+    part.head = ["trial", "status", "validations", "recall", "NDCG", "CV", "MIN", "J", *keys, "seed"]
+    for r in ranked:
+        name, status = {r.name: f"trials/{r.name}/"}, r.status + (", front" if r.front else "")
+        f, settings = r.figures, [value(r.point.get(key)) for key in keys]
+        figures = (f.recall, f.ndcg, f.cv, f.minimum, r.objective)
+        part.rows.append([name, status, r.validations, *figures, *settings, r.seed])
+    return part

@@ -2,44 +2,36 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Callable
 from typing import Any
 
 from bifair_dist.report import plots
-from bifair_dist.report.page import Text, figure, table, with_ends
+from bifair_dist.report.page import Part
 from bifair_dist.runs.text import number
 
 
-def comparison(content: dict[str, Any]) -> list[str]:
-    """Headline, table and scatter of all runs; figures are test figures."""
+def comparison(content: dict[str, Any]) -> dict[str, Any]:
+    """`lead`: the first sentences; `compared`: table and scatter of all runs. Figures are test figures."""
     runs, metric = content["runs"], f"recall@{content['k']}"
     tables = [name for name in content["dataset"]["groups"] if any(r["test"]["groups"][name]["cv"] for r in runs)]
     balanced = [r["group"] for r in runs if r["rule"]]
     tables.sort(key=lambda name: name not in balanced)
-    parts = [f"<h1>{len(runs)} runs compared</h1>"]
-    if tables:
-        parts.append(f'<p class="lead">{html.escape(_lead(runs, metric, tables[0]))}</p>')
-    head = ["run", "method", metric, f"ndcg@{content['k']}"]
-    head += [f"{name}: CV" for name in tables]
-    rows = []
+    ndcg = f"ndcg@{content['k']}"
+    part = Part("", head=["run", "method", metric, ndcg, *(f"{name}: CV" for name in tables)], words=[1])
     for i, run in enumerate(runs, 1):
         test = run["test"]
         method = run["method"] + (f", {run['rule']} at {run['fairness_strength']:g}" if run["rule"] else "")
-        row = [f"{i}. {run['name']}", Text(method), number(test[metric]), number(test[head[3]])]
         groups = [test["groups"][name] for name in tables]
-        row += [with_ends(number(group["cv"]), f"MIN {number(group['min'])}") for group in groups]
-        rows.append(row)
-    parts.append(table(head, rows))
-    drawings = [
-        figure(
-            plots.scatter_figure(f"all runs: {metric} against CV of {name}", _points(runs, metric, name), metric, name),
-            "Below and to the right is better. Numbers are those of the table; lines are 95 % intervals over users; "
-            "hollow rings are the states that fair phases began with.",
-        )
-        for name in tables
-    ]
-    return [*parts, f'<div class="figures">{"".join(drawings)}</div>']
+        figures = [(number(group["cv"]), f"MIN {number(group['min'])}") for group in groups]
+        part.rows.append([f"{i}. {run['name']}", method, number(test[metric]), number(test[ndcg]), *figures])
+    caption = (
+        "Below and to the right is better. Numbers are those of the table; lines are 95 % intervals over users; "
+        "hollow rings are the states that fair phases began with."
+    )
+    for name in tables:
+        title = f"all runs: {metric} against CV of {name}"
+        part.figures.append((plots.scatter_figure(title, _points(runs, metric, name), metric, name), caption))
+    return {"lead": _lead(runs, metric, tables[0]) if tables else "", "compared": part}
 
 
 def _lead(runs: list[dict[str, Any]], metric: str, table_: str) -> str:

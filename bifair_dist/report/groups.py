@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from bifair_dist.report import plots
-from bifair_dist.report.page import figure, table, with_ends
+from bifair_dist.report.page import Part
 from bifair_dist.runs.text import change, number
 
 
@@ -49,43 +49,33 @@ def rows_of(run: dict[str, Any], dataset: dict[str, Any], name: str) -> list[dic
     return sorted(rows, key=worst_first)
 
 
-def group_section(run: dict[str, Any], dataset: dict[str, Any], name: str, key: str) -> list[str]:
-    """Table and figures of one group table; `key` tells runs of a page apart."""
+def group_part(run: dict[str, Any], dataset: dict[str, Any], name: str, key: str) -> Part:
+    """Table and figures of one group table, folded where training did not balance it."""
     rows = rows_of(run, dataset, name)
-    shown = rows[: plots.MOST]
+    shown, balanced = rows[: plots.MOST], name in run["tables"]
     entity = "items" if dataset["groups"][name]["entity"] == "item" else "users"
     with_before, items = run["before"] is not None, "exposure" in rows[0] if rows else False
+    part = Part(f"By {name}" + (" (balanced in training)" if balanced and run["rule"] else ""), folded=not balanced)
     head = ["group", *(["before", "after", "change"] if with_before else ["utility"]), entity, "users counted"]
-    head += (
-        ["% of items", "% of pairs", *(["% shown before"] if with_before else []), "% shown", "shown / taken"]
-        if items
-        else []
-    )
-    cells = [_cells(row, with_before, items) for row in shown]
-    more = (
-        f'<p class="small">The {len(shown)} worst-served of {len(rows)} groups; report.json has all.</p>'
-        if len(rows) > len(shown)
-        else ""
-    )
-    parts = [table(head, cells), more]
-    drawings = [
-        figure(
-            plots.utility_figure(f"{key}: utility by {name}", shown),
-            "A group's utility: the share of its wanted items that its users find in their lists, mean over users.",
-        )
-    ]
+    if items:
+        head += ["% of items", "% of pairs", *(["% shown before"] if with_before else []), "% shown", "shown / taken"]
+    part.head, part.rows = head, [_cells(row, with_before, items) for row in shown]
+    if len(rows) > len(shown):
+        part.small = [f"The {len(shown)} worst-served of {len(rows)} groups; report.json has all."]
+    caption = "A group's utility: the share of its wanted items that its users find in their lists, mean over users."
+    part.figures.append((plots.utility_figure(f"{key}: utility by {name}", shown), caption))
     if items and rows[0]["exposure"] is not None:
         caption = "Places in all lists that go to the group's items. To compare with: how often they were taken."
-        drawings.append(figure(plots.exposure_figure(f"{key}: exposure by {name}", shown), caption))
-    return [*parts, f'<div class="figures">{"".join(drawings)}</div>']
+        part.figures.append((plots.exposure_figure(f"{key}: exposure by {name}", shown), caption))
+    return part
 
 
-def _cells(row: dict[str, Any], with_before: bool, items: bool) -> list[Any]:
-    cells = [row["label"]]
+def _cells(row: dict[str, Any], with_before: bool, items: bool) -> list[object]:
+    cells: list[object] = [row["label"]]
     cells += [number(row["before"])] if with_before else []
-    cells += [with_ends(number(row["after"]), ends(row["interval"]))]
+    cells += [(number(row["after"]), ends(row["interval"]))]
     if with_before:
-        cells += [with_ends(change(row["after"], row["before"]), percents(row["change_interval"]))]
+        cells += [(change(row["after"], row["before"]), percents(row["change_interval"]))]
     cells += [f"{row['size']:,}", f"{row['users']:,}"]
     if items:
         shares = ["item_share", "pair_share", *(["exposure_before"] if with_before else []), "exposure"]

@@ -9,7 +9,7 @@ from bifair_dist.files import write_json
 from bifair_dist.report.content import content_of
 from bifair_dist.report.page import write_page
 from bifair_dist.report.run_files import read_run
-from bifair_dist.report.sections import page_parts
+from bifair_dist.report.sections import shown
 from bifair_dist.report.settings import ReportSettings
 from bifair_dist.tracking import add_artifacts
 from bifair_dist.training.settings import TrainSettings
@@ -30,10 +30,9 @@ def make_report(settings: ReportSettings) -> Path:
     if page.suffix != ".html":
         raise UserError(f"output: {settings.output}: end it in .html")
     content = content_of([read_run(folder) for folder in folders], settings)
-    names = [run["name"] for run in content["runs"]]
     try:
         write_json(page.with_suffix(".json"), content, indent=1)
-        write_page(page, f"Fairness report: {', '.join(names)}", page_parts(content))
+        write_page(page, "report.html.jinja", **shown(content))
     except OSError as error:
         raise UserError(f"output: {page}: cannot be written ({error.strerror})") from None
     print(f"report: {page}", flush=True)

@@ -1,4 +1,4 @@
-"""Figures as SVG inside a page: matplotlib draws them, the page's style sheet colours them, light and dark.
+"""Figures as SVG inside a page: matplotlib draws them, base.html.jinja colours them, light and dark.
 
 Each colour of the palette becomes a CSS variable with this colour to fall back on, so that one drawing serves both
 modes. Okabe-Ito colours, with marks and dashes beside them: readable in grey and by colour-blind people.
@@ -37,13 +37,6 @@ LINES = (
 """(colour, mark, dashes) of lines in one plot: no two share their mark."""
 
 _NAMES = {GREY: "grey", BLUE: "blue", ORANGE: "orange", GREEN: "green", PINK: "pink", SKY: "sky", YELLOW: "yellow"}
-
-VARIABLES = """
-:root { --grey: #6b6b6b; --blue: #0072b2; --orange: #c65600; --green: #00805c; --pink: #a8457f; --sky: #2a86bd;
-  --yellow: #9a6a00; }
-@media (prefers-color-scheme: dark) { :root { --grey: #a2a2a2; --blue: #56b4e9; --orange: #ff8c42; --green: #2fc99a;
-  --pink: #e79cc4; --sky: #9ad4f5; --yellow: #f0c040; } }
-"""
 
 _STYLE = {
     "text.color": INK,

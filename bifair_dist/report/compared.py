@@ -37,14 +37,8 @@ def comparison(content: dict[str, Any]) -> dict[str, Any]:
 def _lead(runs: list[dict[str, Any]], metric: str, table_: str) -> str:
     """Who has the highest accuracy and the least inequality, with intervals: they are named because they came first."""
     recall = [(run["name"], run["test"][metric], run["intervals"]["after"].get(metric)) for run in runs]
-    cv = [
-        (
-            run["name"],
-            run["test"]["groups"][table_]["cv"],
-            run["intervals"]["after"]["groups"].get(table_, {}).get("cv"),
-        )
-        for run in runs
-    ]
+    ends = [run["intervals"]["after"]["groups"].get(table_, {}).get("cv") for run in runs]
+    cv = [(run["name"], run["test"]["groups"][table_]["cv"], of) for run, of in zip(runs, ends, strict=True)]
     even = f"the least inequality among the groups of {table_}"
     return f"{_first(recall, f'the highest {metric}', max)} {_first(cv, even, min, 'CV ')}"
 

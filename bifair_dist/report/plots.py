@@ -14,7 +14,7 @@ _WIDTH = 4.4
 
 
 @drawn
-def utility_figure(title: str, rows: Sequence[dict[str, Any]], before: str = "before") -> str:
+def utility_figure(title: str, rows: Sequence[dict[str, Any]]) -> str:
     """Utility by group: hollow before, full after with its interval. `rows` as in `groups.rows_of`."""
     made, axes = figure(_WIDTH, 0.9 + 0.26 * len(rows))
     for y, row in enumerate(rows):
@@ -24,25 +24,10 @@ def utility_figure(title: str, rows: Sequence[dict[str, Any]], before: str = "be
         if old is not None and new is not None:
             axes.annotate("", (new, y), (old, y), arrowprops={"arrowstyle": "-", "color": GREY, "linewidth": 0.9})
         if old is not None:
-            axes.plot(
-                old,
-                y,
-                "o",
-                markersize=6,
-                markerfacecolor="none",
-                markeredgecolor=ORANGE,
-                markeredgewidth=1.5,
-                label=before if y == _first(rows, "before") else None,
-            )
+            _ring(axes, old, y, y == _first(rows, "before"))
         if new is not None:
-            axes.plot(
-                new,
-                y,
-                "o",
-                markersize=6,
-                color=BLUE,
-                label="after, 95 % interval" if y == _first(rows, "after") else None,
-            )
+            name = "after, 95 % interval" if y == _first(rows, "after") else None
+            axes.plot(new, y, "o", markersize=6, color=BLUE, label=name)
     _groups(axes, rows)
     axes.set_xlabel("utility: share of wanted items found")
     axes.set_xlim(left=0)
@@ -57,25 +42,9 @@ def exposure_figure(title: str, rows: Sequence[dict[str, Any]]) -> str:
     for y, row in enumerate(rows):
         axes.barh(y, 100 * row["exposure"], height=0.5, color=BLUE, alpha=0.75, label="after" if y == 0 else None)
         if row["exposure_before"] is not None:
-            axes.plot(
-                100 * row["exposure_before"],
-                y,
-                "o",
-                markersize=6,
-                markerfacecolor="none",
-                markeredgecolor=ORANGE,
-                markeredgewidth=1.5,
-                label="before" if y == 0 else None,
-            )
-        axes.plot(
-            100 * row["pair_share"],
-            y,
-            "|",
-            color=INK,
-            markersize=13,
-            markeredgewidth=1.8,
-            label="share of training pairs" if y == 0 else None,
-        )
+            _ring(axes, 100 * row["exposure_before"], y, y == 0)
+        name = "share of training pairs" if y == 0 else None
+        axes.plot(100 * row["pair_share"], y, "|", color=INK, markersize=13, markeredgewidth=1.8, label=name)
     _groups(axes, rows)
     axes.set_xlabel("share of places in the lists, %")
     _legend(axes, made)
@@ -118,15 +87,8 @@ def validation_figure(title: str, history: Sequence[dict[str, Any]], metric: str
         axes.plot(x, [float("nan") if v is None else v for v in values], color=colour, linewidth=1.2)
         for at, value, record in zip(x, values, history, strict=True):
             if value is not None:
-                axes.plot(
-                    at,
-                    value,
-                    "o",
-                    markersize=4.5,
-                    markeredgecolor=colour,
-                    color=colour,
-                    markerfacecolor=colour if record["best"] else "none",
-                )
+                inside = colour if record["best"] else "none"
+                axes.plot(at, value, "o", markersize=4.5, markeredgecolor=colour, markerfacecolor=inside, color=colour)
         for i in range(1, len(history)):
             if history[i]["phase"] != history[i - 1]["phase"]:
                 axes.axvline(x[i - 1], color=GREY, linestyle="--", linewidth=1)
@@ -217,6 +179,12 @@ def epochs_of(history: Sequence[dict[str, Any]]) -> list[float]:
 
 def _first(rows: Sequence[dict[str, Any]], key: str) -> int:
     return next(i for i, row in enumerate(rows) if row[key] is not None)
+
+
+def _ring(axes: Any, x: float, y: float, named: bool) -> None:
+    """A figure before; one of a drawing is named in its legend."""
+    name = "before" if named else None
+    axes.plot(x, y, "o", markersize=6, markerfacecolor="none", markeredgecolor=ORANGE, markeredgewidth=1.5, label=name)
 
 
 def _groups(axes: Any, rows: Sequence[dict[str, Any]]) -> None:

@@ -19,6 +19,14 @@ ABOUT_FIGURES = (
     "share of places in proportion to size."
 )
 
+OF_TABLES = {"cv": "CV (lower is fairer)", "min": "MIN (higher is fairer)", "mmf": "MMF of exposure (1 is even)"}
+OF_ALL = {
+    "gini": "Gini of items' exposure (0 is even)",
+    "coverage": "share of items shown at all",
+    "tail_coverage": "share of the long tail shown at all",
+    "average_popularity": "training pairs of an item shown, mean over places",
+}
+
 
 def shown(content: dict[str, Any]) -> dict[str, Any]:
     """The variables of the template."""
@@ -50,31 +58,20 @@ def _tables_first(run: dict[str, Any], names: Iterable[str]) -> list[str]:
 
 
 def _accuracy(run: dict[str, Any]) -> Part:
-    after, before = run["test"], (run["before"] or {}).get("test")
+    after, before, tree = run["test"], (run["before"] or {}).get("test"), run["intervals"]
     part = Part("Accuracy and fairness", small=[ABOUT_FIGURES])
     part.head = ["", "before", "after", "change"] if before else ["", "value"]
-
-    def add(name: str, *keys: str) -> None:
-        new, old = _at(after, keys), _at(before, keys)
-        tree = run["intervals"]
-        row: list[object] = [name]
-        row += [(number(old), ends(_at(tree["before"], keys)))] if before else []
-        row += [(number(new), ends(_at(tree["after"], keys)))]
-        row += [(change(new, old), percents(_at(tree["change"], keys)))] if before else []
-        part.rows.append(row)
-
-    for name in after:
-        if "@" in name:
-            add(name, name)
+    figures: list[tuple[str, tuple[str, ...]]] = [(name, (name,)) for name in after if "@" in name]
     for table in _tables_first(run, after["groups"]):
-        add(f"{table}: CV (lower is fairer)", "groups", table, "cv")
-        add(f"{table}: MIN (higher is fairer)", "groups", table, "min")
-        if "mmf" in after["groups"][table]:
-            add(f"{table}: MMF of exposure (1 is even)", "groups", table, "mmf")
-    add("Gini of items' exposure (0 is even)", "gini")
-    add("share of items shown at all", "coverage")
-    add("share of the long tail shown at all", "tail_coverage")
-    add("training pairs of an item shown, mean over places", "average_popularity")
+        known = [key for key in OF_TABLES if key in after["groups"][table]]
+        figures += [(f"{table}: {OF_TABLES[key]}", ("groups", table, key)) for key in known]
+    for name, keys in [*figures, *((name, (key,)) for key, name in OF_ALL.items())]:
+        new, old = _at(after, keys), _at(before, keys)
+        row: list[object] = [name, (number(new), ends(_at(tree["after"], keys)))]
+        if before:
+            row.insert(1, (number(old), ends(_at(tree["before"], keys))))
+            row.append((change(new, old), percents(_at(tree["change"], keys))))
+        part.rows.append(row)
     return part
 
 
@@ -98,11 +95,9 @@ def _front(run: dict[str, Any], key: str) -> Iterator[Part]:
     for name in front["tables"]:
         points = [_state(point, front["kept"], metric, name) for point in front["points"]]
         if all(p["cv"] is not None and p["recall"] is not None for p in points):
-            caption = (
-                f"States from AlphaRec's (0) to the fair end (1), by {name}. Full: within the budget; ringed: kept."
-            )
             drawing = plots.front_figure(f"{key}: states by {name}", points, metric, name)
-            part.figures.append((drawing, caption))
+            states = f"States from AlphaRec's (0) to the fair end (1), by {name}"
+            part.figures.append((drawing, f"{states}. Full: within the budget; ringed: kept."))
     yield part
 
 
@@ -151,13 +146,11 @@ def _drifts(run: dict[str, Any], key: str) -> list[tuple[str, str]]:
     drift = run["drift"]
     if drift is None or drift["all"]["p90"] == 0:
         return []
+    groups = {name: drift["groups"][name] for name in _tables_first(run, drift["groups"])[:2]}
     return [
-        (
-            plots.drift_figure(f"{key}: drift by {name}", drift["groups"][name]),
-            f"{name}: median and the middle eight tenths.",
-        )
-        for name in _tables_first(run, drift["groups"])[:2]
-        if any(q["median"] is not None for q in drift["groups"][name].values())
+        (plots.drift_figure(f"{key}: drift by {name}", by), f"{name}: median and the middle eight tenths.")
+        for name, by in groups.items()
+        if any(q["median"] is not None for q in by.values())
     ]
 
 

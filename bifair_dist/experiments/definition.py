@@ -14,6 +14,7 @@ keep: 0.99                      # least share of the reference's validation reca
 methods:
   AlphaRec: {settings: {training.method: alpharec}, grid: {training.theta_lr: [5e-4, 1e-3]}}
   BiFair: {settings: {balance.rule: uniform}, grid: {balance.fairness_strength: [0.2, 0.4]}}
+  All at once: {all_tables: true}   # one training balances every group table of the dataset, and is judged by each
 """
 
 from __future__ import annotations
@@ -53,11 +54,15 @@ class Data:
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """A method: its settings and the points that are tried on validation."""
+    """A method: its settings and the points that are tried on validation.
+
+    `all_tables`: a training balances all group tables of a dataset, not the one by which it is judged.
+    """
 
     name: str
     settings: Mapping[str, Any]
     points: tuple[Point, ...]
+    all_tables: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,13 +142,16 @@ def _data(name: str, part: Mapping[str, Any], path: Path) -> Data:
 
 def _method(name: str, part: Mapping[str, Any], path: Path) -> Method:
     where = f"methods.{name}"
-    _only(part, ("settings", "grid"), path, where)
+    _only(part, ("settings", "grid", "all_tables"), path, where)
+    all_tables = part.get("all_tables", False)
+    if not isinstance(all_tables, bool):
+        raise UserError(f"{path}: {where}.all_tables must be true or false, not {all_tables!r}")
     grid = _mapping(part, "grid", path)
     for key, values in grid.items():
         if not isinstance(values, list) or not values:
             raise UserError(f"{path}: {where}.grid.{key} must be a list of values, not {values!r}")
     points = tuple(dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values()))
-    return Method(name, _mapping(part, "settings", path), points)
+    return Method(name, _mapping(part, "settings", path), points, all_tables)
 
 
 def _mapping(part: Mapping[str, Any], key: str, path: Path) -> Mapping[str, Any]:

@@ -131,7 +131,8 @@ class _Plan:
         group = group if settings.training.balances else ""
         if group:
             assert base is not None
-            settings = override(settings, {"balance.group": group, "training.warm_start": str(base.folder)})
+            balanced = ",".join(data.groups) if method.all_tables else group
+            settings = override(settings, {"balance.group": balanced, "training.warm_start": str(base.folder)})
         settings = placed(settings, self.runs, data.name, method.name)
         return Trial(settings, point, data.name, group, method.name)
 

@@ -66,6 +66,7 @@ def test_every_study_here_is_fair(path: Path) -> None:
         ({"seeds": "0"}, "seeds must be a list"),
         ({"keep": 2}, "keep must be above 0"),
         ({"methods": {}}, "methods is missing"),
+        ({"methods": {**GOOD["methods"], "B": {"all_tables": "1"}}}, r"methods\.B\.all_tables must be true or false"),  # type: ignore[dict-item]
         ({"datasets": {"steam": {"group": ["genre"]}}}, r"datasets\.steam\.group: unknown key; did you mean groups"),
         ({"datasets": {"steam": {}}}, r"datasets\.steam\.groups is missing"),
         (

@@ -18,8 +18,9 @@ from small_runs import Small, quick
 
 from bifair_dist.errors import UserError
 from bifair_dist.evaluation.hypervolume import hypervolume
+from bifair_dist.experiments.definition import read_study
 from bifair_dist.experiments.settings import StudySettings
-from bifair_dist.experiments.study import run_study
+from bifair_dist.experiments.study import _Plan, run_study
 from bifair_dist.settings import load, override
 from bifair_dist.training.identity import identity
 from bifair_dist.training.settings import TrainSettings
@@ -167,6 +168,22 @@ def test_identity_is_of_numbers_not_of_places(small: Small, tmp_path: Path) -> N
     manifest = tmp_path / "dataset" / "manifest.json"
     manifest.write_text(manifest.read_text() + "\n")
     assert identity(elsewhere) != identity(base)
+
+
+def test_all_tables_at_once_is_one_training_that_is_judged_by_each(small: Small, tmp_path: Path) -> None:
+    settings = study_file(small, tmp_path, Each=BIFAIR, All={**BIFAIR, "all_tables": True})
+    path = Path(settings.file)
+    path.write_text(path.read_text().replace("- genre", "- genre\n    - popularity"))
+    study = read_study(path)
+    plan = _Plan(study, Path(settings.data), tmp_path / "runs")
+    data, reference = study.datasets[0], study.method(study.reference)
+    base = plan.trial(data, "", reference, reference.points[0], 0, None)
+    for name, balanced in (("Each", ["genre", "popularity"]), ("All", ["genre,popularity"] * 2)):
+        method = study.method(name)
+        trials = [plan.trial(data, group, method, method.points[0], 0, base) for group in data.groups]
+        assert [trial.group for trial in trials] == ["genre", "popularity"]
+        assert [trial.settings.balance.group for trial in trials] == balanced
+        assert len({trial.folder for trial in trials}) == len(set(balanced))
 
 
 def test_a_wrong_group_or_folder_is_told_before_anything_is_made(small: Small, tmp_path: Path) -> None:

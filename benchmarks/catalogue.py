@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -56,14 +55,3 @@ def unit_rows(rows: int, d: int, seed: int, device: str = "cpu") -> Tensor:
     """Random rows of length 1, [rows, d], made in place."""
     z = torch.empty(rows, d, device=device).normal_(generator=torch.Generator(device).manual_seed(seed))
     return F.normalize(z, dim=1, out=z)
-
-
-def real_pairs(dataset: str | Path, group: str = "genre") -> Pairs:
-    """Training pairs of a dataset folder."""
-    from bifair_dist.data.dataset import read_dataset  # the rest needs torch only
-
-    data = read_dataset(dataset)
-    table = data.groups[group]
-    index, groups = torch.from_numpy(table.entity_index), torch.from_numpy(table.group_index)
-    user, item = torch.from_numpy(data.train.user), torch.from_numpy(data.train.item)
-    return Pairs(user, item, data.n_users, data.n_items, index, groups, len(table.labels))

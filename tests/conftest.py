@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import torch
 from hypothesis import HealthCheck, settings
 
 torch.set_num_threads(1)
+# Workers of tests are copies of one process that imported all this: imports are most of what they take.
+multiprocessing.set_forkserver_preload(["torch", "bifair_dist.training.worker"])
 
 # How fast a busy machine is says nothing about the code under test. Examples are not drawn anew at every run, so that a
 # commit seldom passes once and fails once; to search for failures: pytest --hypothesis-profile explore

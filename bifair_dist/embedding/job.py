@@ -170,11 +170,6 @@ def embed_here(settings: EmbedSettings, threads: int = 0) -> Path:
         )
 
 
-def about_sentence_engine() -> dict[str, str]:
-    """The second engine, for the manifest."""
-    return {"engine": "sentence-transformers", "version": version("sentence-transformers"), "device": "cpu"}
-
-
 def complete_already(job: Job) -> bool:
     """Whether the output folder is there and holds this very job. Raises `UserError` where it holds something else."""
     if not job.output.exists():

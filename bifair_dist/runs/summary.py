@@ -94,11 +94,6 @@ class Summary:
         """NDCG at the run's K; nan where it is not defined."""
         return self._named("ndcg@")
 
-    @property
-    def recall_name(self) -> str:
-        """`recall@K`, K being the run's."""
-        return next(name for name in self.accuracy if name.startswith("recall@"))
-
     def _named(self, prefix: str) -> float:
         value = next(value for name, value in self.accuracy.items() if name.startswith(prefix))
         return float("nan") if value is None else value

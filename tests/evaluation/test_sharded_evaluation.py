@@ -52,7 +52,7 @@ def worker(rank: int, size: int, folder: str) -> None:
 
 @pytest.mark.parametrize("size", [2, 3, 4])
 def test_number_of_workers_does_not_matter(size: int, tmp_path: Path) -> None:
-    mp.spawn(worker, args=(size, str(tmp_path)), nprocs=size)
+    mp.start_processes(worker, (size, str(tmp_path)), nprocs=size, start_method="forkserver")
     ranks = [torch.load(tmp_path / f"{r}.pt", weights_only=False) for r in range(size)]
     for name, case in CASES.items():
         p = problem(**case)

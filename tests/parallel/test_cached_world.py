@@ -24,7 +24,7 @@ def alone() -> Results:
 @pytest.fixture(scope="module", params=SIZES, ids=lambda size: f"W{size}")
 def together(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[Results]:
     size, folder = request.param, tmp_path_factory.mktemp("cached")
-    mp.spawn(world.worker, args=(size, str(folder)), nprocs=size)
+    mp.start_processes(world.worker, (size, str(folder)), nprocs=size, start_method="forkserver")
     return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(size)]
 
 

@@ -30,7 +30,7 @@ needs_deepspeed = pytest.mark.skipif(
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[Results]:
     folder = tmp_path_factory.mktemp("deepspeed")
-    mp.spawn(deepspeed_world.worker, args=(2, str(folder)), nprocs=2)
+    mp.start_processes(deepspeed_world.worker, (2, str(folder)), nprocs=2, start_method="forkserver")
     return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(2)]
 
 

@@ -39,7 +39,7 @@ def alone() -> Results:
 def together(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[Results]:
     """The results of every rank of a world."""
     folder = tmp_path_factory.mktemp(f"world{request.param}")
-    mp.spawn(world.worker, args=(request.param, str(folder)), nprocs=request.param)
+    mp.start_processes(world.worker, (request.param, str(folder)), nprocs=request.param, start_method="forkserver")
     return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(request.param)]
 
 

@@ -19,7 +19,7 @@ from bifair_dist.training.work import work_of
 @pytest.fixture(scope="module")
 def counted(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
     folder = tmp_path_factory.mktemp("two")
-    mp.start_processes(two_workers.worker, (str(folder),), nprocs=2, start_method="spawn")
+    mp.start_processes(two_workers.worker, (str(folder),), nprocs=2, start_method="forkserver")
     return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(2)]
 
 

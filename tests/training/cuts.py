@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
@@ -81,8 +80,6 @@ def on_workers(
     `changes`: settings that differ from those the run began with.
     """
     init = scratch / f"init-{attempt}"
-    # One process imports torch and the others are its copies: imports are most of what these runs take.
-    multiprocessing.set_forkserver_preload(["torch", "bifair_dist.training.worker"])
     arguments = (size, str(folder), attempt, steps, str(init), dict(changes or {}))
     mp.start_processes(_worker, arguments, nprocs=size, start_method="forkserver")
 

@@ -205,11 +205,6 @@ def group_losses(example_losses: Tensor, pairs: Pairs, counts: Tensor) -> Tensor
     return sums / counts.to(example_losses).clamp_min(1.0)
 
 
-def group_counts(pairs: Pairs, n_groups: int) -> Tensor:
-    """Examples of each group in a batch, int64[G]."""
-    return torch.bincount(pairs[1], minlength=n_groups)
-
-
 def example_coefficients(
     weights: Tensor, pairs: Pairs, counts: Tensor, batch_size: int, strength: float, n_examples: int | None = None
 ) -> Tensor:

@@ -1,8 +1,9 @@
-"""Whether a method differs from the reference on the same users: paired bootstrap over users (evaluation/bootstrap.py).
+"""Whether a method differs from the reference: paired bootstrap over users (evaluation/bootstrap.py) and over seeds.
 
-In each replicate the figures of a method are averaged over its seeds, and so are the reference's, under the same
-weights of users; the relative change is taken between the two means. The interval speaks of users, not of seeds: the
-standard deviation over seeds stands beside it.
+In each replicate users get random weights, and as many seeds are drawn with replacement as there are; the figures of a
+method are averaged over these, and so are the reference's, under the same weights and the same seeds. The relative
+change is taken between the two means. With users alone the interval would speak of the runs at hand, and one odd seed
+could pass for a difference of methods; with one seed there is nothing else. From a few seeds it is still too short.
 """
 
 from __future__ import annotations
@@ -26,12 +27,16 @@ Replicates = dict[str, Tensor]
 
 
 def mean_replicates(runs: Sequence[Path], dataset: Dataset, group: str, k: int, replicates: int) -> Replicates:
-    """Test figures in each replicate, averaged over the runs (seeds)."""
+    """Test figures in each replicate, averaged over the runs drawn for it: the same draw for every method.
+
+    `runs`: one for each seed, in the order of seeds.
+    """
     wanted = wanted_pairs(dataset, "test")
     asked = torch.nonzero(wanted.counts() > 0).squeeze(1)
     groups = [m for m in memberships(dataset) if m.name == group]
+    share = seed_shares(len(runs), replicates)
     sums: Replicates = {}
-    for run in runs:
+    for number, run in enumerate(runs):
         lists = lists_of(asked, *read_lists(run / "recommendations.parquet", dataset, k))
         result = evaluate(lists, asked, wanted, groups, n_items=dataset.n_items, comm=Comm(), k=k)
         figures = replicated_figures(result, Comm(), seed=0, replicates=replicates)
@@ -42,8 +47,14 @@ def mean_replicates(runs: Sequence[Path], dataset: Dataset, group: str, k: int, 
             "cv": table["cv"],
             "minimum": table["min"],
         }
-        sums = {key: value + sums.get(key, 0.0) for key, value in one.items()}
-    return {key: value / len(runs) for key, value in sums.items()}
+        sums = {key: share[number] * value + sums.get(key, 0.0) for key, value in one.items()}
+    return sums
+
+
+def seed_shares(seeds: int, replicates: int) -> Tensor:
+    """How often each seed is drawn in each replicate, as shares whose sum is 1: float64 [seeds, replicates]."""
+    drawn = torch.randint(seeds, (seeds, replicates), generator=torch.Generator().manual_seed(1))
+    return torch.stack([(drawn == seed).double().mean(0) for seed in range(seeds)])
 
 
 def change_interval(change: Tensor) -> tuple[float, float]:

@@ -82,7 +82,7 @@ class StudySettings(Settings):
     )
     replicates: int = setting(
         500,
-        "bootstrap replicates over users for the paired intervals",
+        "bootstrap replicates over users and seeds for the paired intervals",
         unit="replicates",
         why="ends of the intervals then stand to about 5 % of their length",
         ge=20,

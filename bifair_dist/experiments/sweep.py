@@ -29,7 +29,7 @@ from bifair_dist.workers.raw_lines import raw_lines_to
 from bifair_dist.workers.ray_cluster import ray_for
 
 REPLICATES = 500
-"""Of the bootstrap over users, as in studies."""
+"""Of the bootstrap over users and seeds, as in studies."""
 
 
 def sweep(settings: TuneSettings) -> Path:

@@ -28,7 +28,7 @@ MEASURES = {"recall": "Recall", "ndcg": "NDCG", "cv": "CV", "minimum": "MIN"}
 @dataclass(frozen=True, slots=True)
 class Value:
     """Test figure: mean and standard deviation over seeds (nan of one), relative change of the mean against that of the
-    reference's runs of the same seeds, the 95 % interval of that change over users, and the p of no change;
+    reference's runs of the same seeds, the 95 % interval of that change over users and seeds, and the p of no change;
     `remains`: it differs also among all comparisons of the study (`evaluation/many_comparisons.py`)."""
 
     mean: float

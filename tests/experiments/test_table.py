@@ -12,7 +12,8 @@ from small_runs import Small
 from small_trials import BASE, PLAIN, RULE, made, summary
 
 from bifair_dist.data.dataset import read_dataset
-from bifair_dist.experiments.paired import change_interval, mean_replicates
+from bifair_dist.evaluation.many_comparisons import p_value
+from bifair_dist.experiments.paired import change_interval, mean_replicates, seed_shares
 from bifair_dist.experiments.search import Search
 from bifair_dist.experiments.table import (
     MEASURES,
@@ -51,10 +52,27 @@ def test_paired_intervals_of_known_lists(small: Small, tmp_path: Path) -> None:
     assert same == (0.0, 0.0)  # paired: the draw of users cancels out
     low, high = change_interval(better["recall"] / base["recall"] - 1)
     assert 0.2 < low < 0.6 < high  # .8 against .5
-    # The mean over seeds is that of the replicates, and order does not matter.
-    singly = [mean_replicates([run], dataset, "genre", 20, 300)["cv"] for run in some]
-    assert torch.allclose(base["cv"], (singly[0] + singly[1]) / 2)
+    # Each replicate is a mean of the single runs' replicates, with the shares of the seeds drawn for it.
+    singly = torch.stack([mean_replicates([run], dataset, "genre", 20, 300)["cv"] for run in some])
+    share = seed_shares(2, 300)
+    assert torch.allclose(base["cv"], (share * singly).sum(0))
+    assert {*share[0].tolist()} == {0.0, 0.5, 1.0} and torch.equal(share.sum(0), torch.ones(300).double())
     assert base["recall"].mean().item() == pytest.approx(0.5, abs=0.1)
+
+
+def test_one_odd_seed_is_no_difference(small: Small, tmp_path: Path) -> None:
+    """Four seeds of a method as the reference's and one far better: over users alone that would be a difference."""
+    dataset = read_dataset(small.dataset)
+    own = [lists(small, tmp_path / f"own{s}", 0.5, s) for s in range(5)]
+    odd = [*own[:4], lists(small, tmp_path / "odd", 0.9, 4)]
+    base, other = (mean_replicates(runs, dataset, "genre", 20, 500)["recall"] for runs in (own, odd))
+    low, high = change_interval(other / base - 1)
+    assert low == 0.0 < high and p_value(other / base - 1) > 0.05
+    alone = [mean_replicates([run], dataset, "genre", 20, 500)["recall"] for run in (own[4], odd[4])]
+    assert change_interval(alone[1] / alone[0] - 1)[0] > 0.2
+    better = [lists(small, tmp_path / f"better{s}", 0.9, s) for s in range(5)]
+    change = mean_replicates(better, dataset, "genre", 20, 500)["recall"] / base - 1
+    assert change_interval(change)[0] > 0.2 and p_value(change) < 0.001
 
 
 def test_a_change_is_against_the_reference_with_the_same_seeds(small: Small, tmp_path: Path) -> None:

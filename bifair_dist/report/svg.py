@@ -28,13 +28,13 @@ LINES = (
     (INK, "v", "-"),
     (SKY, "P", "--"),
     (YELLOW, "X", "-."),
-    (GREY, "*", ":"),
+    (GREY, "d", ":"),
     (BLUE, "<", "--"),
     (ORANGE, ">", "-"),
     (GREEN, "p", ":"),
     (PINK, "h", "-"),
 )
-"""(colour, mark, dashes) of lines in one plot: no two share their mark."""
+"""(colour, mark, dashes) of lines in one plot: no two share their mark; the star is left to a study's reference."""
 
 _NAMES = {GREY: "grey", BLUE: "blue", ORANGE: "orange", GREEN: "green", PINK: "pink", SKY: "sky", YELLOW: "yellow"}
 

@@ -13,6 +13,7 @@ from small_trials import BASE, PLAIN, RULE, made, summary
 
 from bifair_dist.data.dataset import read_dataset
 from bifair_dist.evaluation.many_comparisons import p_value
+from bifair_dist.experiments import plots
 from bifair_dist.experiments.paired import change_interval, mean_replicates, seed_shares
 from bifair_dist.experiments.search import Search
 from bifair_dist.experiments.table import (
@@ -122,3 +123,10 @@ def test_many_comparisons_are_one_family_without_the_reference() -> None:
     assert kept == [none, none, [True, True, True, False], none, [True, False, False, False], none]
     marks = [moved(v, ends=False) for v in corrected([one, two], "R")[1][1].values.values()]
     assert marks == ["+10.0 %**", "+10.0 %*", "+10.0 %*", "+10.0 %*"]
+
+
+def test_no_method_of_a_study_is_drawn_as_the_reference() -> None:
+    entries = [Entry("R", {}, [], {}, 1.0, "", "", [], 0, 0.0)]
+    (_, reference, _), *others = plots.marks(entries, "R")
+    assert reference not in {mark for _, mark, _ in others}
+    assert len({(colour, mark) for colour, mark, _ in others}) == len(others)

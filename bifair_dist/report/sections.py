@@ -97,7 +97,8 @@ def _front(run: dict[str, Any], key: str) -> Iterator[Part]:
         if all(p["cv"] is not None and p["recall"] is not None for p in points):
             drawing = plots.front_figure(f"{key}: states by {name}", points, metric, name)
             states = f"States from AlphaRec's (0) to the fair end (1), by {name}"
-            part.figures.append((drawing, f"{states}. Full: within the budget; ringed: kept."))
+            full = "Full: recall and NDCG within the budget, each less one standard error"
+            part.figures.append((drawing, f"{states}. {full}; ringed: kept."))
     yield part
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -32,6 +34,10 @@ def torchrun_worker(cluster: ClusterSettings) -> Iterator[Worker | None]:
     if not is_torchrun(cluster):
         yield None
         return
+    # Gloo's threads may hold a finished operation's tensors. Freeing a group waits for them; if they let go only while
+    # Python ends, the process aborts and a finished run exits with -6 (pytorch#190489). What an exception's cycle of
+    # references still holds of a group is freed before that.
+    atexit.register(gc.collect)
     device = device_of(int(os.environ.get("LOCAL_RANK", 0)))
     dist.init_process_group(backend_of(device), timeout=timedelta(seconds=cluster.timeout))
     try:

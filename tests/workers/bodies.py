@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import weakref
 from pathlib import Path
 
 import torch
@@ -52,7 +53,11 @@ def main() -> None:
         return 10
 
     with torchrun_worker(cluster) as me:
-        assert me is not None
+        assert me is not None and me.inner_group is not None
+        gone = folder / f"gone-{dist.get_rank()}"
+        weakref.finalize(
+            me.inner_group, lambda: gone.write_text("ending" if sys.is_finalizing() else "alive")
+        ).atexit = False
         start = on_first(me, make)
         (folder / str(dist.get_rank())).write_text(repr(run_workers(lambda w: sums(start, w), cluster, me=me)))
         try:

@@ -66,6 +66,8 @@ def test_torchrun_prepares_once_and_every_process_works(tmp_path: Path) -> None:
     assert [(tmp_path / str(rank)).read_text() for rank in range(2)] == ["(2, 21, True)", "(2, 21, False)"]
     assert [(tmp_path / f"refused-{rank}").read_text() for rank in range(2)] == ["cannot work on this"] * 2
     assert (tmp_path / "made").read_text() == "once "
+    # Freed while Python was still running; else a finished run can abort at its end.
+    assert [(tmp_path / f"gone-{rank}").read_text() for rank in range(2)] == ["alive"] * 2
 
 
 def test_what_starts_the_workers(monkeypatch: pytest.MonkeyPatch) -> None:

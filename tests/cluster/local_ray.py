@@ -132,11 +132,11 @@ def _alive(ray: LocalRay) -> int:
 
 
 def _wait(ready: Any, what: str, processes: list[subprocess.Popen[bytes]], home: Path) -> None:
-    end = time.monotonic() + 90
+    end = time.monotonic() + 240
     while not ready():
         logs = "\n".join(f"{log.name}: {log.read_text()}" for log in home.glob("*.log"))
         assert all(p.poll() is None for p in processes), f"Ray ended: {logs}"
-        assert time.monotonic() < end, f"waited 90 s for {what}: {logs}"
+        assert time.monotonic() < end, f"waited 240 s for {what}: {logs}"
         time.sleep(0.5)
 
 

@@ -51,7 +51,7 @@ def started(output: Path, words: list[str]) -> subprocess.Popen[str]:
     process = subprocess.Popen(
         command(*words), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT, start_new_session=True
     )
-    end = time.monotonic() + 120
+    end = time.monotonic() + 240
     while staged(output) < 1 and process.poll() is None and time.monotonic() < end:
         time.sleep(0.02)
     return process

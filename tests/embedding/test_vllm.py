@@ -50,7 +50,7 @@ def test_a_decoder_with_a_failing_item_and_a_killed_engine(tmp_path: Path) -> No
                 "--output", tmp_path / "out"),
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT,
     )  # fmt: skip
-    end = time.monotonic() + 150
+    end = time.monotonic() + 240
     while staged(tmp_path / "out") < 1 and process.poll() is None and time.monotonic() < end:
         time.sleep(0.02)
     assert staged(tmp_path / "out") >= 1, "nothing was embedded in 150 s: the engine is not up, and nothing to kill"

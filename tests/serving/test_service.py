@@ -80,7 +80,7 @@ class Service:
                 each.result()
 
 
-def wait(until: Callable[[], bool], seconds: float = 60) -> None:
+def wait(until: Callable[[], bool], seconds: float = 240) -> None:
     end = time.monotonic() + seconds
     while not until():
         assert time.monotonic() < end

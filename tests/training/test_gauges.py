@@ -123,7 +123,7 @@ class Worker:
 worker = Worker.remote()
 ray.get(worker.show.remote())
 (node,) = ray.nodes()
-end = time.monotonic() + 90
+end = time.monotonic() + 240
 text = ""
 while "ray_bifair_training_loss" not in text and time.monotonic() < end:
     time.sleep(0.5)
